@@ -1,0 +1,35 @@
+"""Tunesmith: from an ONNX file to a checked stand-alone library.
+
+The public names are loaded on first use, so that ``import compiler`` and ``compiler.load`` need
+neither TVM nor onnx.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compiler.errors import CompilerError as CompilerError
+    from compiler.library import Library as Library
+    from compiler.library import load as load
+    from compiler.measure.bench import bench as bench
+    from compiler.pipeline import compile as compile  # noqa: A004
+    from compiler.verify import verify as verify
+
+_HOMES = {
+    "CompilerError": "compiler.errors",
+    "Library": "compiler.library",
+    "bench": "compiler.measure.bench",
+    "compile": "compiler.pipeline",
+    "load": "compiler.library",
+    "verify": "compiler.verify",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'compiler' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""From an ONNX file as users have it to a checked `Model` with static shapes."""

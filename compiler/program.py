@@ -1,0 +1,153 @@
+"""The linear program: which kernel runs when, on which values. Plain data, no TVM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+
+import numpy as np
+
+
+class ValueKind(StrEnum):
+    """Who owns the bytes of a value."""
+
+    INPUT = "input"  # the caller; never written
+    OUTPUT = "output"  # the caller; written by the kernel that produces it
+    CONSTANT = "constant"  # the weights blob; read-only
+    BUFFER = "buffer"  # the arena, placed by the memory plan
+
+
+# Bytes of one element. NumPy knows no bfloat16, so the table is ours.
+ELEMENT_BYTES = {
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "float16": 2,
+    "bfloat16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "float32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "float64": 8,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Value:
+    """One tensor of the program.
+
+    A reshape makes a second value with the same ``storage``: the id of the value that owns the
+    bytes. A value that owns its bytes has ``storage == id``, and only such a value is planned.
+    """
+
+    id: int
+    kind: ValueKind  # of the value that owns the storage
+    dtype: str  # NumPy's name for it, or "bfloat16"
+    shape: tuple[int, ...]
+    storage: int
+    onnx_name: str | None = None  # the ONNX value whose elements it holds, in ONNX's order
+
+    @property
+    def element_count(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.element_count * ELEMENT_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelCall:
+    """One call of a kernel: ``kernel(inputs..., outputs..., scratch...)``."""
+
+    kernel: str  # name of a kernel; several calls may share one
+    inputs: tuple[int, ...]  # value ids
+    outputs: tuple[int, ...]  # value ids
+    operator: str  # what a reader calls it: "Conv+Add+Relu"
+    onnx_nodes: tuple[str, ...]  # names of the ONNX nodes it computes
+    macs: int = 0  # multiply-accumulates of those nodes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copy:
+    """A model output that is an input, a constant or another output: copied at the end."""
+
+    source: int  # value id
+    destination: int  # value id of kind OUTPUT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quantization:
+    """How integers stand for reals at an input or output: ``real = scale * (q - zero_point)``."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Port:
+    """A named input or output of the model."""
+
+    name: str  # the ONNX name
+    value: int  # value id
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """Kernel calls in execution order over values; ``values[i].id == i``."""
+
+    values: tuple[Value, ...]
+    constants: dict[int, np.ndarray]  # C-contiguous, by value id, storage owners only
+    calls: tuple[KernelCall, ...]
+    copies: tuple[Copy, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelMemory:
+    """What a kernel needs besides its tensors, and where it may write over an input."""
+
+    scratch_bytes: tuple[int, ...] = ()  # shared by all workers of one call, one pointer each
+    worker_scratch_bytes: int = 0  # one block for each worker, one pointer
+    in_place: tuple[tuple[int, int], ...] = ()  # (input position, output position)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """One function of a kernel. Work items ``begin..end`` of ``extent`` may run side by side.
+
+    C: ``void symbol(inputs..., outputs..., scratch..., worker_scratch?, int32_t begin, int32_t end)``
+    with every pointer a ``void *``; ``worker_scratch`` is there if the kernel's
+    ``worker_scratch_bytes`` is not 0. Phases of one kernel take the same pointers and run in order.
+    """
+
+    symbol: str
+    extent: int  # 1: serial
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduleOutcome:
+    """Which of record, rule or fallback scheduled a kernel, and why not an earlier one."""
+
+    source: str  # "record", "rule" or "fallback"
+    name: str  # record id, rule name, or what the fallback did
+    reason: str = ""  # why the choices before it were passed over
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompiledKernel:
+    """One kernel as machine code for the target."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    memory: KernelMemory
+    schedule: ScheduleOutcome
+    object_code: bytes  # an ELF (or Mach-O, COFF) object that defines the phases' symbols
+    code_bytes: int
+    libm_symbols: tuple[str, ...] = ()
