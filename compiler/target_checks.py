@@ -1,0 +1,227 @@
+"""Cross-checks of a target spec: facts that are each well-formed but do not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from itertools import pairwise
+
+from compiler.cpu_features import X86_CPUS, X86_FEATURES, apply_feature_flags
+from compiler.errors import TargetError
+from compiler.target_tables import TargetSpec
+
+# Bits of vector width -> the x86 feature that has integer and float arithmetic of that width.
+_X86_WIDTH_FEATURE = {256: "avx2", 512: "avx512f"}
+
+
+def validate(spec: TargetSpec) -> TargetSpec:
+    """Return `spec` if its facts agree with each other.
+
+    Raises:
+        TargetError: the first check that fails, with both numbers.
+    """
+    for check in _CHECKS:
+        check(spec)
+    return spec
+
+
+def check_counts_are_positive(spec: TargetSpec) -> None:
+    counts = {
+        "[vector] width_bits": spec.vector.width_bits,
+        "[vector] register_count": spec.vector.register_count,
+        "[cores] count": spec.cores.count,
+        "[cache] line_bytes": spec.cache.line_bytes,
+    }
+    for region in spec.memory:
+        counts[f"[memory.{region.name}] size_bytes"] = region.size_bytes
+        counts[f"[memory.{region.name}] align_bytes"] = region.align_bytes
+    for key, value in counts.items():
+        if value <= 0:
+            raise _disagree(spec, f"{key} is {value}", "it must be at least 1")
+    sizes = {"l1d_bytes": spec.cache.l1d_bytes, "l2_bytes": spec.cache.l2_bytes}
+    for key, value in {**sizes, "l3_bytes": spec.cache.l3_bytes}.items():
+        if value < 0:
+            raise _disagree(spec, f"[cache] {key} is {value}", "a size is 0 or more")
+
+
+def check_powers_of_two(spec: TargetSpec) -> None:
+    values = {
+        "[vector] width_bits": spec.vector.width_bits,
+        "[cache] line_bytes": spec.cache.line_bytes,
+    }
+    for region in spec.memory:
+        values[f"[memory.{region.name}] align_bytes"] = region.align_bytes
+    for key, value in values.items():
+        if value & (value - 1):
+            raise _disagree(spec, f"{key} is {value}", "it must be a power of two")
+
+
+def check_x86_cpu_is_known(spec: TargetSpec) -> None:
+    if spec.llvm.architecture != "x86_64" or spec.llvm.cpu in X86_CPUS:
+        return
+    raise _not_in_table(spec, f"[llvm] cpu `{spec.llvm.cpu}`", spec.llvm.cpu, X86_CPUS)
+
+
+def check_feature_flags(spec: TargetSpec) -> None:
+    for flag in spec.llvm.features:
+        if flag[:1] not in ("+", "-") or len(flag) < 2:
+            raise _disagree(
+                spec,
+                f"[llvm] features holds `{flag}`",
+                "a feature is switched on by `+name` and off by `-name`",
+            )
+        if spec.llvm.architecture == "x86_64" and flag[1:] not in X86_FEATURES:
+            raise _not_in_table(spec, f"[llvm] feature `{flag}`", flag[1:], X86_FEATURES)
+
+
+def check_vector_width_has_its_feature(spec: TargetSpec) -> None:
+    if spec.llvm.architecture != "x86_64":
+        return
+    width = spec.vector.width_bits
+    if width not in (128, *_X86_WIDTH_FEATURE):
+        raise _disagree(spec, f"[vector] width_bits is {width}", "x86-64 has 128, 256 and 512")
+    feature = _X86_WIDTH_FEATURE.get(width)
+    if feature is not None and feature not in _x86_features(spec):
+        raise _disagree(
+            spec,
+            f"[vector] width_bits is {width}",
+            f"{width} bits need `{feature}`, which cpu `{spec.llvm.cpu}` with features "
+            f"{list(spec.llvm.features)} does not have",
+        )
+
+
+def check_x86_register_count(spec: TargetSpec) -> None:
+    if spec.llvm.architecture != "x86_64":
+        return
+    available = 32 if "avx512f" in _x86_features(spec) else 16
+    if spec.vector.register_count > available:
+        raise _disagree(
+            spec,
+            f"[vector] register_count is {spec.vector.register_count}",
+            f"cpu `{spec.llvm.cpu}` has {available} vector registers",
+        )
+
+
+def check_cache_levels_grow(spec: TargetSpec) -> None:
+    levels = {
+        "l1d_bytes": spec.cache.l1d_bytes,
+        "l2_bytes": spec.cache.l2_bytes,
+        "l3_bytes": spec.cache.l3_bytes,
+    }
+    present = [(key, size) for key, size in levels.items() if size]
+    for (inner, inner_bytes), (outer, outer_bytes) in pairwise(present):
+        if inner_bytes > outer_bytes:
+            raise _disagree(
+                spec,
+                f"[cache] {inner} is {inner_bytes:,} and {outer} is {outer_bytes:,}",
+                "a cache level is at least as large as the one inside it (0 means none)",
+            )
+
+
+def check_microcontroller_has_memory(spec: TargetSpec) -> None:
+    if spec.family == "mcu" and not any(region.kind == "ram" for region in spec.memory):
+        raise _disagree(
+            spec,
+            "family is `mcu` and there is no [memory.NAME] of kind `ram`",
+            "without an operating system the arena must lie in a named region",
+        )
+
+
+def check_regions_do_not_overlap(spec: TargetSpec) -> None:
+    regions = sorted(spec.memory, key=lambda region: region.start_address)
+    for first, second in pairwise(regions):
+        first_end = first.start_address + first.size_bytes
+        if first_end > second.start_address:
+            raise _disagree(
+                spec,
+                f"[memory.{first.name}] and [memory.{second.name}] overlap",
+                f"the first ends at {first_end:#x}, the second starts at {second.start_address:#x}",
+            )
+
+
+def check_limits_fit_regions(spec: TargetSpec) -> None:
+    if not spec.memory:
+        return
+    size = {
+        kind: sum(region.size_bytes for region in spec.memory if region.kind == kind)
+        for kind in ("ram", "flash")
+    }
+    limits = spec.limits
+    wanted = {
+        "flash_bytes": (limits.flash_bytes or 0, size["flash"]),
+        "ram_bytes + stack_bytes": (
+            (limits.ram_bytes or 0) + (limits.stack_bytes or 0),
+            size["ram"],
+        ),
+    }
+    for key, (limit, available) in wanted.items():
+        if limit > available:
+            raise _disagree(
+                spec,
+                f"[limits] {key} is {limit:,}",
+                f"its memory regions hold {available:,} bytes",
+            )
+
+
+def check_limits_are_positive(spec: TargetSpec) -> None:
+    for key in type(spec.limits).__dataclass_fields__:
+        value = getattr(spec.limits, key)
+        if value is not None and value <= 0:
+            raise _disagree(spec, f"[limits] {key} is {value}", "a limit is at least 1")
+
+
+def check_runner_command(spec: TargetSpec) -> None:
+    if spec.runner.kind == "emulator" and not spec.runner.command:
+        raise _disagree(
+            spec, "[runner] kind is `emulator` without `command`", "there is nothing to run"
+        )
+    if spec.runner.kind in ("native", "none") and spec.runner.command:
+        raise _disagree(
+            spec,
+            f"[runner] kind is `{spec.runner.kind}` with a `command`",
+            "the command would be ignored",
+        )
+
+
+def check_toolchain_has_a_compiler(spec: TargetSpec) -> None:
+    if not spec.toolchain.cc:
+        raise _disagree(spec, "[toolchain] cc is empty", "the library is linked by a C compiler")
+
+
+_CHECKS = (
+    check_counts_are_positive,
+    check_powers_of_two,
+    check_x86_cpu_is_known,
+    check_feature_flags,  # before the checks that apply the flags
+    check_vector_width_has_its_feature,
+    check_x86_register_count,
+    check_cache_levels_grow,
+    check_microcontroller_has_memory,
+    check_regions_do_not_overlap,
+    check_limits_are_positive,
+    check_limits_fit_regions,
+    check_runner_command,
+    check_toolchain_has_a_compiler,
+)
+
+
+def _x86_features(spec: TargetSpec) -> frozenset[str]:
+    return apply_feature_flags(X86_CPUS[spec.llvm.cpu], spec.llvm.features)
+
+
+def _disagree(spec: TargetSpec, what: str, why: str) -> TargetError:
+    return TargetError(
+        f"target {spec.name}: {what}",
+        why=why,
+        fix="correct the number in the target's TOML file",
+    )
+
+
+def _not_in_table(spec: TargetSpec, what: str, word: str, known: Iterable[str]) -> TargetError:
+    names = sorted(known)
+    nearest = get_close_matches(word, names, n=1, cutoff=0.4)
+    return TargetError(
+        f"target {spec.name}: {what} is not known",
+        why="the features that generated code needs could not be checked when it is loaded",
+        fix=(f"did you mean `{nearest[0]}`? " if nearest else "") + f"known: {', '.join(names)}",
+    )

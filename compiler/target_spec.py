@@ -1,0 +1,148 @@
+"""Find a target by name or file, and say what its code needs. Standard library only.
+
+A target is data: `target_specs/NAME.toml`, or `host`, which is made by looking at the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from compiler.cpu_features import X86_CPUS, apply_feature_flags
+from compiler.errors import TargetError
+from compiler.host_target import host_cpu_features, host_target
+from compiler.target_checks import validate
+from compiler.target_schema import parse_spec, read_toml
+from compiler.target_tables import (
+    LIMIT_NAMES,
+    CacheSpec,
+    CoresSpec,
+    LimitsSpec,
+    LlvmSpec,
+    MemoryRegion,
+    RunnerSpec,
+    TargetSpec,
+    ToolchainSpec,
+    VectorSpec,
+)
+
+__all__ = [
+    "LIMIT_NAMES",
+    "CacheSpec",
+    "CoresSpec",
+    "LimitsSpec",
+    "LlvmSpec",
+    "MemoryRegion",
+    "RunnerSpec",
+    "TargetSpec",
+    "ToolchainSpec",
+    "VectorSpec",
+    "available_targets",
+    "host_cpu_features",
+    "load_target",
+    "missing_cpu_features",
+    "required_cpu_features",
+]
+
+_HOST = "host"
+
+
+def available_targets() -> tuple[str, ...]:
+    """Return the names that `load_target` knows: `host`, then the shipped files, sorted."""
+    return (_HOST, *sorted(path.stem for path in _shipped_folder().glob("*.toml")))
+
+
+def load_target(name_or_path: str | Path) -> TargetSpec:
+    """Return a checked target by its name, `host`, or the path of a ``.toml`` file.
+
+    Raises:
+        TargetError: there is no such target, or its file is wrong.
+    """
+    if name_or_path == _HOST:
+        return validate(host_target())
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = _shipped_folder() / f"{name_or_path}.toml"
+        if str(name_or_path) not in available_targets():
+            raise _unknown_target(str(name_or_path))
+    tables = read_toml(path)
+    _refuse_other_name(tables, path)
+    return validate(parse_spec(_with_inherited(tables, path), path.name))
+
+
+def required_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
+    """Return, sorted, the LLVM names of all that code for `spec` may use beyond the baseline.
+
+    The baseline of x86-64 is SSE2. For another architecture these are the features that the
+    spec switches on itself.
+    """
+    if spec.llvm.architecture == "x86_64":
+        return tuple(sorted(apply_feature_flags(X86_CPUS[spec.llvm.cpu], spec.llvm.features)))
+    return tuple(sorted(flag[1:] for flag in spec.llvm.features if flag.startswith("+")))
+
+
+def missing_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
+    """Return, sorted, what code for the x86-64 target `spec` may use and this machine lacks."""
+    return tuple(sorted(set(required_cpu_features(spec)) - host_cpu_features()))
+
+
+def _shipped_folder() -> Path:
+    import target_specs
+
+    return Path(target_specs.__path__[0])
+
+
+def _unknown_target(name: str) -> TargetError:
+    known = available_targets()
+    nearest = get_close_matches(name, known, n=1, cutoff=0.4)
+    listing = f"targets are: {', '.join(known)} (`tunesmith targets` explains them)"
+    return TargetError(
+        f"there is no target `{name}`",
+        why="it is neither a shipped target nor the path of a .toml file",
+        fix=f"did you mean `{nearest[0]}`? {listing}" if nearest else listing,
+    )
+
+
+def _refuse_other_name(tables: Mapping[str, Any], path: Path) -> None:
+    name = tables.get("name")
+    if isinstance(name, str) and name != path.stem:
+        raise TargetError(
+            f"{path.name}: name is `{name}`",
+            why="a target is found by its file name, so two names would be one target",
+            fix=f"rename the file to {name}.toml or set name = {path.stem!r}",
+        )
+
+
+def _with_inherited(tables: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return `tables` over those of the file that `inherits` names, table by table.
+
+    The parent lies beside the file or is a shipped target. Its name and text are not passed on.
+    """
+    parent_name = tables.get("inherits")
+    if parent_name is None:
+        return tables
+    beside = path.parent / f"{parent_name}.toml"
+    parent_path = beside if beside.exists() else _shipped_folder() / f"{parent_name}.toml"
+    if not parent_path.exists():
+        raise TargetError(
+            f"{path.name}: inherits from `{parent_name}`, which does not exist",
+            why="there is no such file beside it and no such shipped target",
+            fix=f"name one of: {', '.join(available_targets()[1:])}",
+        )
+    parent = read_toml(parent_path)
+    if "inherits" in parent:
+        raise TargetError(
+            f"{path.name}: inherits from `{parent_name}`, which inherits itself",
+            why="facts are shared one level deep, so that a reader opens two files at most",
+            fix=f"inherit from `{parent['inherits']}` instead",
+        )
+    merged = {key: value for key, value in parent.items() if key not in _OWN_KEYS}
+    for key, value in tables.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both_tables else value
+    return merged
+
+
+_OWN_KEYS = ("name", "source", "description")

@@ -1,0 +1,168 @@
+"""The facts about a target, one dataclass for each table of its TOML file. Plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+Family = Literal["cpu", "gpu", "mcu"]
+RegionKind = Literal["ram", "flash"]
+RunnerKind = Literal["native", "emulator", "rpc", "none"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LlvmSpec:
+    """What LLVM is told. A feature is ``+name`` or ``-name``, on top of what `cpu` implies."""
+
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    float_abi: Literal["soft", "softfp", "hard"] | None = None
+
+    @property
+    def architecture(self) -> str:
+        return self.triple.split("-", 1)[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VectorSpec:
+    """The widest vector register that generated code uses, and how many of them there are.
+
+    A machine without vectors has the width of its general registers: one lane of 32 bits.
+    """
+
+    width_bits: int
+    register_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheSpec:
+    """Data cache that one core can fill; 0 where a level does not exist."""
+
+    l1d_bytes: int
+    l2_bytes: int
+    l3_bytes: int  # the whole cache that this core shares, not a core's part of it
+    line_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoresSpec:
+    """Physical cores that one process can use."""
+
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryRegion:
+    """One block of a microcontroller's memory. The lowest rank is used first."""
+
+    name: str
+    kind: RegionKind
+    start_address: int
+    size_bytes: int
+    align_bytes: int
+    rank: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitsSpec:
+    """What a compiled model may use; None is no limit."""
+
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    stack_bytes: int | None = None
+    library_bytes: int | None = None
+    instruction_count: int | None = None
+    latency_us: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolchainSpec:
+    """The C compiler, as the words of a command."""
+
+    cc: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunnerSpec:
+    """Where compiled code can be tried; `command` is the emulator and its arguments."""
+
+    kind: RunnerKind
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetSpec:
+    """Everything the compiler knows about one machine."""
+
+    schema_version: int
+    name: str
+    family: Family
+    source: str  # where the numbers come from
+    description: str | None = None
+    llvm: LlvmSpec
+    vector: VectorSpec
+    cache: CacheSpec
+    cores: CoresSpec
+    memory: tuple[MemoryRegion, ...] = ()  # empty: the operating system gives memory
+    limits: LimitsSpec = LimitsSpec()
+    toolchain: ToolchainSpec
+    runner: RunnerSpec
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether there is an operating system: malloc, threads, shared libraries."""
+        return not self.memory
+
+    @property
+    def arena_align_bytes(self) -> int:
+        """Alignment of an arena that no region describes: a whole vector and a whole line."""
+        return max(self.vector.width_bits // 8, self.cache.line_bytes)
+
+    def lanes(self, dtype_bits: int) -> int:
+        """Return how many elements of `dtype_bits` fit a vector register; at least 1."""
+        return max(1, self.vector.width_bits // dtype_bits)
+
+    def with_limits(self, **limits: int | None) -> TargetSpec:
+        """Return a copy with these limits replaced; names are the fields of `LimitsSpec`."""
+        return replace(self, limits=replace(self.limits, **limits))
+
+    def fingerprint(self, *, threads: int, tvm_version: str, rule_set_version: str) -> str:
+        """Return a sha256 (hex) over everything that changes generated code, nothing else.
+
+        Limits, runner, toolchain, names and sources are left out: a record measured on a board
+        holds for the same processor on another board.
+        """
+        facts = {
+            "triple": self.llvm.triple,
+            "cpu": self.llvm.cpu,
+            "features": sorted(self.llvm.features),
+            "float_abi": self.llvm.float_abi,
+            "vector": asdict(self.vector),
+            "cache": asdict(self.cache),
+            "cores": self.cores.count,
+            "threads": threads,
+            "tvm": tvm_version,
+            "rules": rule_set_version,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the spec as plain dicts and lists, without the optional facts that are unset."""
+        return {key: value for key, value in _plain(self).items() if value not in (None, {}, [])}
+
+
+LIMIT_NAMES = tuple(field.name for field in fields(LimitsSpec))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        pairs = ((field.name, _plain(getattr(value, field.name))) for field in fields(value))
+        return {name: item for name, item in pairs if item is not None}
+    return value

@@ -1,0 +1,1 @@
+"""One TOML file for each target; README.md explains every key."""
