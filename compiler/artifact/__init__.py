@@ -1,1 +1,1 @@
-"""TODO."""
+"""The artifact: C interface, runtime sources, link, manifest and report."""
