@@ -1,0 +1,86 @@
+"""From a `Model` to a Relax module whose variables say which ONNX value they hold."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from contextlib import redirect_stdout
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.ir import IRModule
+from tvm.relax.frontend.onnx import onnx_frontend
+
+from compiler.errors import UnsupportedError
+from compiler.onnx_import.model import Model
+
+# Module attribute: variable name -> ONNX value name. Relax wants identifiers, ONNX allows any text.
+ONNX_NAMES = "tunesmith.onnx_names"
+VARIABLE_PREFIX = "v"
+
+
+class _NamedValues(dict[str, Any]):
+    """The importer's table of values; binds each new expression to a variable of its own.
+
+    The importer leaves nested calls unbound, so that nothing would tell later which part of an
+    expression is which ONNX value.
+    """
+
+    def __init__(self, builder: relax.BlockBuilder) -> None:
+        super().__init__()
+        self._builder = builder
+        self.onnx_names: dict[str, str] = {}
+
+    def __setitem__(self, onnx_name: str, expression: Any) -> None:
+        if isinstance(expression, relax.Call | relax.TupleGetItem):
+            hint = f"{VARIABLE_PREFIX}{len(self.onnx_names)}"
+            expression = self._builder.emit(expression, name_hint=hint)
+        if isinstance(expression, relax.Var):
+            self.onnx_names.setdefault(expression.name, onnx_name)
+        super().__setitem__(onnx_name, expression)
+
+
+class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
+    """TVM's importer with named values and with the node named in its errors."""
+
+    def __init__(self) -> None:
+        super().__init__({}, {}, keep_params_in_input=False, sanitize=True)
+        self._nodes = _NamedValues(self.bb)
+        self._current: Any = None
+
+    def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
+        try:
+            # The importer prints the operands of a failing node; the error below says it better.
+            with redirect_stdout(io.StringIO()):
+                return super()._convert_operator(op_name, inputs, attrs, opset)
+        except Exception as cause:
+            node = attrs.get("tvm_custom", {}).get("name", "")
+            raise UnsupportedError(
+                f"cannot import node `{node}` ({op_name})",
+                why=f"TVM's ONNX importer refused it: {_last_line(cause)}",
+                fix="rewrite the node with operators that `tunesmith inspect` lists as supported",
+            ) from cause
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def to_relax(model: Model) -> IRModule:
+    """Return a Relax module with one function ``main``, parameters in the order of the inputs.
+
+    The module attribute `ONNX_NAMES` maps variable names to ONNX value names.
+
+    Raises:
+        UnsupportedError: the importer refuses a node; the node is named.
+    """
+    opset = next(o.version for o in model.proto.opset_import if o.domain in ("", "ai.onnx"))
+    importer = _Importer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # renamed inputs: we keep the ONNX names ourselves
+        with redirect_stdout(io.StringIO()):
+            mod = importer.from_onnx(model.proto.graph, opset)
+    names = dict(importer._nodes.onnx_names)
+    return mod.with_attr(ONNX_NAMES, tvm.runtime.convert(names))

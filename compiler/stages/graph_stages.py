@@ -1,0 +1,44 @@
+"""The order of the graph's stages, top to bottom."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tvm import relax
+from tvm.relax.backend import DispatchSortScan
+
+from compiler.stages.clamp_indices import clamp_indices
+from compiler.stages.fold_constants import fold_constants
+from compiler.stages.legalize import legalize
+from compiler.stages.provenance import record_groups, separate_calls
+from compiler.stages.stage import Stage
+from compiler.target_spec import TargetSpec
+
+FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
+
+
+def graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
+    """Relax graph as imported -> fused kernels in ``call_tir`` form, not yet scheduled."""
+    transform = relax.transform
+    return (
+        Stage("decompose-ops", transform.DecomposeOpsForInference()),
+        Stage("fold-constants", fold_constants),  # weights as arrays: legalize packs them
+        Stage("canonicalize", transform.CanonicalizeBindings()),
+        Stage("eliminate-common", transform.EliminateCommonSubexpr()),
+        Stage("clamp-indices", clamp_indices),
+        Stage("dispatch-sort-scan", DispatchSortScan()),  # cumsum has no other lowering
+        Stage("eliminate-dead", transform.DeadCodeElimination()),
+        Stage("legalize", partial(legalize, spec=spec)),
+        Stage("fold-calls", transform.FoldConstant()),  # what became constant only now
+        Stage("eliminate-dead-calls", transform.DeadCodeElimination()),
+        Stage("annotate-op-pattern", transform.AnnotateTIROpPattern()),
+        Stage("separate-calls", separate_calls),  # names carry provenance through fusion
+        Stage("fuse-ops", transform.FuseOps(fuse_opt_level=FUSE_OPT_LEVEL)),
+        Stage("record-groups", record_groups),
+        Stage("fuse-tir", transform.FuseTIR()),
+        Stage("eliminate-unfused", transform.DeadCodeElimination()),
+        Stage("reshape-as-view", transform.RewriteDataflowReshape()),
+        Stage("leave-dataflow", transform.ToNonDataflow()),
+        Stage("drop-purity", transform.RemovePurityChecking()),
+        Stage("canonicalize-calls", transform.CanonicalizeBindings()),
+    )

@@ -1,0 +1,162 @@
+"""Matrix multiplication over panels of the right operand, one vector wide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+from tvm import relax, te, tirx
+
+from compiler.stages.constants import constant_array
+from schedules import roles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatmulSignature:
+    """``out[B, M, N] = a[B, M, K] * b[B or 1, K, N]``, leading axes flattened into B."""
+
+    batch: int
+    m: int
+    n: int
+    k: int
+    shared_right: bool  # one right operand for the whole batch
+
+
+def pack_right(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """``matrix[K, N]`` as panels ``[1, ceil(N/L), K, L]``, missing columns zero."""
+    depth, columns = matrix.shape
+    panels = -(-columns // lanes)
+    room = np.zeros((depth, panels * lanes), matrix.dtype)
+    room[:, :columns] = matrix
+    return np.ascontiguousarray(room.reshape(depth, panels, lanes).transpose(1, 0, 2))[np.newaxis]
+
+
+def _flat_index(indices: Sequence[Any], shape: Sequence[int]) -> Any:
+    """Row-major position of `indices` in `shape`."""
+    position: Any = 0
+    for index, extent in zip(indices, shape, strict=True):
+        position = position * extent + index
+    return position
+
+
+def _spread_index(position: Any, shape: Sequence[int]) -> list[Any]:
+    """Inverse of `_flat_index`; axes of extent 1 get the index 0."""
+    indices: list[Any] = []
+    for extent in reversed(shape):
+        if extent == 1:
+            indices.insert(0, 0)
+        else:
+            indices.insert(0, position % extent)
+            position = position // extent
+    return indices
+
+
+def packed_matmul(
+    left: te.Tensor, panels: te.Tensor, sig: MatmulSignature, out_shape: tuple[int, ...]
+) -> te.Tensor:
+    """``out`` of `out_shape`, seen as [B, M, N], from ``panels[B or 1, N/L, K, L]``.
+
+    The operands keep the ranks that the graph gives them, so that what follows can be fused.
+    """
+    right_batch, panel_count, _, lanes = (int(extent) for extent in panels.shape)
+    left_rows = [int(extent) for extent in left.shape[:-1]]
+    k = te.reduce_axis((0, sig.k), "k")
+
+    def accumulate(b: Any, m: Any, panel: Any, lane: Any) -> Any:
+        row = _spread_index(b * sig.m + m, left_rows)
+        right = panels[b if right_batch > 1 else 0, panel, k, lane]
+        return te.sum(left[(*row, k)] * right, axis=k)
+
+    blocked = te.compute(
+        (sig.batch, sig.m, panel_count, lanes),
+        accumulate,
+        name="matmul",
+        attrs={roles.ROLE: roles.MATMUL},
+    )
+
+    def plain(*indices: Any) -> Any:
+        row = _flat_index(indices[:-1], out_shape[:-1])
+        return blocked[row // sig.m, row % sig.m, indices[-1] // lanes, indices[-1] % lanes]
+
+    return te.compute(out_shape, plain, name="unpack", attrs={roles.ROLE: roles.UNPACK})
+
+
+def matmul_with_pack(
+    left: te.Tensor,
+    right: te.Tensor,
+    sig: MatmulSignature,
+    out_shape: tuple[int, ...],
+    lanes: int,
+) -> te.Tensor:
+    """As `packed_matmul`, with ``right[..., K, N]`` packed into panels on the way."""
+    batches = [int(extent) for extent in right.shape[:-2]]
+    right_batch = 1 if sig.shared_right else sig.batch
+
+    def element(b: Any, panel: Any, k: Any, lane: Any) -> Any:
+        column = panel * lanes + lane
+        source = right[(*_spread_index(b, batches), k, column)]
+        if sig.n % lanes == 0:
+            return source
+        return tirx.if_then_else(column < sig.n, source, tirx.const(0.0, str(right.dtype)))
+
+    panels = te.compute(
+        (right_batch, -(-sig.n // lanes), sig.k, lanes),
+        element,
+        name="pack",
+        attrs={roles.ROLE: roles.PACK},
+    )
+    return packed_matmul(left, panels, sig, out_shape)
+
+
+def matmul_signature(call: relax.Call) -> MatmulSignature | None:
+    """Return the signature of a float32 matmul that fits [B, M, K] x [B or 1, K, N], else None."""
+    left, right = call.args[0].ty, call.args[1].ty
+    if str(left.dtype) != "float32" or str(right.dtype) != "float32":
+        return None
+    left_shape = [int(extent) for extent in left.shape.values]
+    right_shape = [int(extent) for extent in right.shape.values]
+    if len(left_shape) < 2 or len(right_shape) < 2:
+        return None
+    left_batch, right_batch = prod(left_shape[:-2]), prod(right_shape[:-2])
+    columns, depth = right_shape[-1], right_shape[-2]
+    if depth == 0 or 0 in left_shape or columns == 0:
+        return None
+    if right_batch == 1:
+        rows = left_batch * left_shape[-2]
+        return MatmulSignature(batch=1, m=rows, n=columns, k=depth, shared_right=True)
+    if left_shape[:-2] != right_shape[:-2]:
+        return None
+    return MatmulSignature(
+        batch=left_batch, m=left_shape[-2], n=columns, k=depth, shared_right=False
+    )
+
+
+def matmul_lanes(columns: int, vector_lanes: int) -> int:
+    """Panel width: the target's vector, or the next power of two where N is smaller."""
+    lanes = vector_lanes
+    while lanes // 2 >= columns:
+        lanes //= 2
+    return lanes
+
+
+def legalize_matmul(
+    builder: relax.BlockBuilder, call: relax.Call, *, vector_lanes: int, otherwise: Any
+) -> relax.Expr:
+    """Lower ``relax.matmul`` to a packed kernel; `otherwise` legalizes what does not fit."""
+    sig = matmul_signature(call)
+    if sig is None:
+        return otherwise(builder, call)
+    lanes = matmul_lanes(sig.n, vector_lanes)
+    left, right = call.args
+    shape = tuple(int(extent) for extent in call.ty.shape.values)
+    weight = constant_array(right)
+    if weight is not None and sig.shared_right:
+        panels = relax.const(pack_right(weight.reshape(sig.k, sig.n), lanes))
+        packed = partial(packed_matmul, sig=sig, out_shape=shape)
+        return builder.call_te(packed, left, panels, primfunc_name_hint="matmul")
+    packing = partial(matmul_with_pack, sig=sig, out_shape=shape, lanes=lanes)
+    return builder.call_te(packing, left, right, primfunc_name_hint="batch_matmul")

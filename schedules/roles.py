@@ -1,0 +1,15 @@
+"""Names by which a graph stage tells a schedule rule what each block of a kernel is.
+
+A stage writes them as block annotations (key `ROLE`); they survive fusion, names do not.
+"""
+
+from __future__ import annotations
+
+ROLE = "tunesmith.role"
+
+PAD = "pad"  # copies the input and writes zeros around it
+PACK = "pack"  # copies a matrix into vector-wide panels
+UNPACK = "unpack"  # from vector-wide blocks back to the plain layout; drops padded lanes
+CONV2D = "conv2d"  # [N, G, O/L, OH, OW, L] += input[N, C, H, W] * weight[G, O/L, I, KH, KW, L]
+DEPTHWISE_CONV2D = "depthwise-conv2d"  # [N, C, OH, OW] += input[N, C, H, W] * weight[C, KH, KW]
+MATMUL = "matmul"  # [B, M, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]
