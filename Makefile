@@ -1,0 +1,30 @@
+# make demo    compile a trained model, check it, compare it with onnxruntime
+# make test    format, lint, types, import rules, all tests
+# PYTHON       the interpreter of the virtual environment (3.11 to 3.13)
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: demo test clean
+
+demo: $(INSTALLED)
+	$(VENV)/bin/tunesmith demo
+
+test: $(INSTALLED)
+	sh scripts/install-test-tools.sh
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pytest -n auto
+
+# Made again only when what is to be installed changes.
+$(INSTALLED): pyproject.toml
+	sh scripts/create-environment.sh "$(PYTHON)" "$(VENV)"
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) build demo-output

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs what some tests need beside Python: a C compiler and binutils (readelf, nm).
+# Uses apt where it may; what cannot be installed is named, and the tests that need it are skipped.
+set -eu
+
+missing=""
+for pair in cc:gcc readelf:binutils nm:binutils cmake:cmake; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    reason="there is no apt-get"
+elif [ "$(id -u)" = 0 ]; then
+    as_root=""
+elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    as_root="sudo -n"
+else
+    reason="neither root nor sudo without a password"
+fi
+
+if [ -z "${reason:-}" ]; then
+    # shellcheck disable=SC2086  # both are lists of words
+    if $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends $missing libc6-dev >/dev/null; then
+        exit 0
+    fi
+    reason="apt-get failed"
+fi
+echo "not installed:$missing ($reason); tests that need them are skipped and say so" >&2
