@@ -1,0 +1,266 @@
+"""The entry C file of a model: who calls which phase with which pointers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from compiler.artifact.names import member_names, symbol_prefix
+from compiler.artifact.render import render
+from compiler.artifact.weights import WeightsBlob
+from compiler.memory_plan import MemoryPlan, Placement
+from compiler.program import (
+    ELEMENT_BYTES,
+    CompiledKernel,
+    KernelCall,
+    Phase,
+    Port,
+    Program,
+    Value,
+    ValueKind,
+)
+
+ABI_VERSION = 1  # TUNESMITH_ABI_VERSION of runtime/tunesmith.h
+
+C_TYPES = {
+    "bool": "uint8_t",
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "int16": "int16_t",
+    "uint16": "uint16_t",
+    "float16": "uint16_t",
+    "bfloat16": "uint16_t",
+    "int32": "int32_t",
+    "uint32": "uint32_t",
+    "float32": "float",
+    "int64": "int64_t",
+    "uint64": "uint64_t",
+    "float64": "double",
+}
+
+# A rough guess of a call's time on one thread: 20 multiply-accumulates (half of what an AVX2 core
+# of 2.5 GHz does: 2 units x 8 lanes x 2.5) and 10 bytes in a nanosecond.
+_MACS_PER_NS = 20
+_BYTES_PER_NS = 10
+# Two fork-joins; below this a second thread gains less than it costs.
+_LEAST_PARALLEL_NS = 4_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Linkable:
+    """A program with all that its entry point needs to know."""
+
+    model_name: str
+    target_name: str
+    fingerprint: str
+    program: Program
+    kernels: Mapping[str, CompiledKernel]
+    plan: MemoryPlan
+    weights: WeightsBlob
+
+    @property
+    def prefix(self) -> str:
+        return symbol_prefix(self.model_name)
+
+    def symbol(self, phase: Phase) -> str:
+        """Return the linker's name of a phase."""
+        return prefixed_symbol(self.prefix, phase.symbol)
+
+
+def prefixed_symbol(prefix: str, symbol: str) -> str:
+    """Return `symbol` with the model's prefix, which most have already."""
+    return symbol if symbol.startswith(f"{prefix}_") else f"{prefix}__{symbol}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tensor:
+    """An input or output as C sees it."""
+
+    name: str
+    member: str
+    dtype: str
+    c_type: str
+    element_bytes: int
+    size_bytes: int
+    element_count: int
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int
+
+
+def tensors(program: Program, ports: tuple[Port, ...], *, fallback: str) -> tuple[Tensor, ...]:
+    """Return the C view of `ports`; `fallback` names a member whose ONNX name has no letters."""
+    members = member_names((port.name for port in ports), fallback=fallback)
+    return tuple(
+        _tensor(program.values[port.value], port, member)
+        for port, member in zip(ports, members, strict=True)
+    )
+
+
+def _tensor(value: Value, port: Port, member: str) -> Tensor:
+    quantization = port.quantization
+    return Tensor(
+        name=port.name,
+        member=member,
+        dtype=value.dtype,
+        c_type=C_TYPES[value.dtype],
+        element_bytes=ELEMENT_BYTES[value.dtype],
+        size_bytes=value.size_bytes,
+        element_count=value.element_count,
+        shape=value.shape,
+        scale=quantization.scale if quantization else None,
+        zero_point=quantization.zero_point if quantization else 0,
+    )
+
+
+def entry_source(model: Linkable) -> str:
+    """Return the C file that defines the interface of `model`."""
+    used = sorted({call.kernel for call in model.program.calls})
+    calls = [_call(model, i, call) for i, call in enumerate(model.program.calls)]
+    return render(
+        "entry.c.j2",
+        **_interface(model),
+        kernels=[_declaration(model, model.kernels[name]) for name in used],
+        calls=calls,
+        first_steps=_first_steps(calls),
+        copies=[_copy(model, copy.source, copy.destination) for copy in model.program.copies],
+        uses_weights=bool(model.weights.offsets),
+        weight_bytes=len(model.weights.data),
+        worker_scratch_bytes=model.plan.worker_scratch_bytes,
+        model_name=model.model_name,
+        target_name=model.target_name,
+        fingerprint=model.fingerprint,
+    )
+
+
+def header_source(model: Linkable) -> str:
+    """Return the header of `model`."""
+    return render("model.h.j2", **_interface(model), model_name=model.model_name)
+
+
+def example_source(model: Linkable) -> str:
+    """Return a program that runs `model` on made-up inputs and prints its outputs."""
+    return render("main.c.j2", **_interface(model))
+
+
+def _interface(model: Linkable) -> dict[str, object]:
+    return {
+        "abi_version": ABI_VERSION,
+        "prefix": model.prefix,
+        "macro": model.prefix.upper(),
+        "inputs": tensors(model.program, model.program.inputs, fallback="input"),
+        "outputs": tensors(model.program, model.program.outputs, fallback="output"),
+        "regions": model.plan.regions,
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Declaration:
+    symbols: tuple[str, ...]
+    pointer_count: int
+
+
+def _declaration(model: Linkable, kernel: CompiledKernel) -> _Declaration:
+    call = next(call for call in model.program.calls if call.kernel == kernel.name)
+    pointers = len(call.inputs) + len(call.outputs) + len(kernel.memory.scratch_bytes)
+    return _Declaration(
+        symbols=tuple(model.symbol(phase) for phase in kernel.phases),
+        pointer_count=pointers + (kernel.memory.worker_scratch_bytes > 0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    function: str
+    symbol: str
+    extent: int
+    parallel: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Call:
+    operator: str
+    pointers: tuple[str, ...]  # C expressions
+    uses_worker: bool
+    steps: tuple[_Step, ...]
+
+
+def _call(model: Linkable, index: int, call: KernelCall) -> _Call:
+    kernel = model.kernels[call.kernel]
+    plan = model.plan
+    pointers = [_pointer(model, value) for value in (*call.inputs, *call.outputs)]
+    if kernel.memory.scratch_bytes:
+        pointers += [_placed(plan, block) for block in plan.scratch[index]]
+    uses_worker = kernel.memory.worker_scratch_bytes > 0
+    if uses_worker:
+        first = _placed(plan, plan.worker_scratch[index])
+        pointers.append(f"ts_worker_scratch(frame, {first}, worker)")
+    parallel = _is_worth_threads(model.program, call, kernel)
+    steps = tuple(
+        _Step(
+            function=f"call_{index}_phase_{number}",
+            symbol=model.symbol(phase),
+            extent=phase.extent,
+            parallel=parallel and phase.extent > 1,
+        )
+        for number, phase in enumerate(kernel.phases)
+    )
+    return _Call(
+        operator=call.operator,
+        pointers=tuple(pointers),
+        uses_worker=uses_worker,
+        steps=steps,
+    )
+
+
+def _first_steps(calls: list[_Call]) -> list[int]:
+    """Return where each call's steps begin, and the number of all steps."""
+    starts = [0]
+    for call in calls:
+        starts.append(starts[-1] + len(call.steps))
+    return starts
+
+
+def _is_worth_threads(program: Program, call: KernelCall, kernel: CompiledKernel) -> bool:
+    touched = sum(program.values[value].size_bytes for value in (*call.inputs, *call.outputs))
+    guess_ns = call.macs / _MACS_PER_NS + touched / _BYTES_PER_NS
+    phases = max(1, sum(phase.extent > 1 for phase in kernel.phases))
+    return guess_ns / phases >= _LEAST_PARALLEL_NS
+
+
+def _pointer(model: Linkable, value_id: int) -> str:
+    """Return the C expression for where the bytes of a value are, as a `void *`."""
+    program = model.program
+    storage = program.values[value_id].storage
+    kind = program.values[storage].kind
+    if kind is ValueKind.BUFFER:
+        return _placed(model.plan, model.plan.buffers[storage])
+    if kind is ValueKind.CONSTANT:
+        return f"(void *)(ts_weights + {model.weights.offsets[storage]})"
+    if kind is ValueKind.INPUT:
+        return f"(void *)frame->inputs[{_port_index(program, program.inputs, storage)}]"
+    return f"frame->outputs[{_port_index(program, program.outputs, storage)}]"
+
+
+def _port_index(program: Program, ports: tuple[Port, ...], storage: int) -> int:
+    return next(i for i, p in enumerate(ports) if program.values[p.value].storage == storage)
+
+
+def _placed(plan: MemoryPlan, block: Placement) -> str:
+    index = next(i for i, region in enumerate(plan.regions) if region.name == block.region)
+    return f"(unsigned char *)frame->regions[{index}] + {block.offset}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Copy:
+    source: str
+    destination: str
+    size_bytes: int
+
+
+def _copy(model: Linkable, source: int, destination: int) -> _Copy:
+    return _Copy(
+        source=_pointer(model, source),
+        destination=_pointer(model, destination),
+        size_bytes=model.program.values[destination].size_bytes,
+    )

@@ -1,0 +1,102 @@
+"""Make a folder all at once: a new artifact appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from compiler.artifact.manifest import FORMAT, MANIFEST_NAME
+from compiler.errors import ArtifactError
+
+
+@contextmanager
+def replaced_folder(destination: Path) -> Iterator[Path]:
+    """Give an empty folder beside `destination`; it takes that name when the block succeeds.
+
+    If the block raises, nothing is left, and what was at `destination` is untouched.
+
+    Raises:
+        ArtifactError: there is something at `destination` that is not an artifact, or it cannot
+            be written.
+    """
+    _refuse_foreign(destination)
+    created = _missing_parents(destination)
+    work: Path | None = None
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+        yield work
+        work.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in
+        _put_in_place(work, destination)
+    except BaseException as error:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+        for parent in created:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+        if isinstance(error, OSError):
+            raise cannot_write(destination, error) from error
+        raise
+
+
+def cannot_write(destination: Path, cause: OSError) -> ArtifactError:
+    """Return the error for a disk that is full, read-only or not this user's."""
+    return ArtifactError(
+        f"{destination} cannot be written",
+        why=cause.strerror or str(cause),
+        fix="free some space, or choose an output folder that this user may write to",
+    )
+
+
+def _refuse_foreign(destination: Path) -> None:
+    if not os.path.lexists(destination):
+        return
+    try:
+        is_ours = destination.is_dir() and (not any(destination.iterdir()) or _is_ours(destination))
+    except OSError as cause:
+        raise cannot_write(destination, cause) from cause
+    if not is_ours:
+        raise ArtifactError(
+            f"{destination} exists and is not an artifact",
+            why="only an empty folder or an older artifact is replaced",
+            fix="choose another output folder, or remove this one",
+        )
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        data = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and data.get("format") == FORMAT
+
+
+def _missing_parents(destination: Path) -> list[Path]:
+    """Return the folders above `destination` that do not exist yet, innermost first."""
+    return [parent for parent in destination.parents if not parent.exists()]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _put_in_place(work: Path, destination: Path) -> None:
+    """Rename `work` to `destination`; a folder cannot be renamed over one that is not empty."""
+    if not destination.exists():
+        work.rename(destination)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+    destination.rename(old)  # over an empty folder
+    try:
+        work.rename(destination)
+    except OSError:
+        old.rename(destination)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

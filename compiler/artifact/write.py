@@ -1,0 +1,239 @@
+"""Program, kernels and memory plan -> artifact folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from compiler.artifact.cpu_check import cpu_check_source
+from compiler.artifact.elf_symbols import with_prefixed_symbols
+from compiler.artifact.entry import (
+    ABI_VERSION,
+    Linkable,
+    Tensor,
+    entry_source,
+    example_source,
+    header_source,
+    prefixed_symbol,
+    tensors,
+)
+from compiler.artifact.folder import replaced_folder
+from compiler.artifact.json_records import to_json
+from compiler.artifact.link import LibraryPaths, check_triple, compile_sources, link_libraries
+from compiler.artifact.manifest import (
+    FORMAT,
+    MANIFEST_NAME,
+    REPORT_NAME,
+    SCHEMA_VERSION,
+    Artifact,
+    Manifest,
+    MemoryTotals,
+    ModelInfo,
+    Provenance,
+    RegionRecord,
+    TargetInfo,
+    TensorRecord,
+    file_digest,
+)
+from compiler.artifact.render import render
+from compiler.artifact.report import build_report
+from compiler.artifact.weights import WeightsForm, pack_weights, weights_sources
+from compiler.memory_plan import MemoryPlan
+from compiler.program import CompiledKernel, Program, Quantization
+from compiler.toolchain import Toolchain
+
+_PUBLIC_HEADER = "tunesmith.h"
+_RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
+_RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
+_BUILD_FOLDER = "build"
+
+
+def write_artifact(
+    destination: Path,
+    *,
+    model: ModelInfo,
+    target: TargetInfo,
+    program: Program,
+    kernels: Mapping[str, CompiledKernel],
+    plan: MemoryPlan,
+    toolchain: Toolchain,
+    provenance: Provenance,
+    required_features: tuple[str, ...] = (),
+    relax_plan_bytes: int | None = None,
+    weights: WeightsForm = "incbin",
+    jobs: int = 1,
+) -> Artifact:
+    """Build the libraries and write the whole folder; it appears at once or not at all.
+
+    An older artifact at `destination` is replaced. The bytes written do not depend on
+    `destination` or `jobs`.
+
+    Args:
+        kernels: by name; at least those that `program` calls.
+        required_features: LLVM names of what the code uses beyond the architecture's baseline.
+        relax_plan_bytes: what Relax's own memory plan needs, for the report.
+        weights: ``incbin`` needs a GNU assembler, ``c`` only a C compiler.
+        jobs: compilers that run at the same time.
+
+    Raises:
+        ArtifactError: the folder cannot be written, or holds something else.
+        ToolchainError: the compiler or linker fails.
+    """
+    linkable = Linkable(
+        model_name=model.name,
+        target_name=target.name,
+        fingerprint=target.fingerprint,
+        program=program,
+        kernels=kernels,
+        plan=plan,
+        weights=pack_weights(program.constants),
+    )
+    check_triple(target.triple)
+    with replaced_folder(destination) as folder:
+        sources = _write_sources(folder, linkable, target.triple, required_features, weights)
+        paths = _build(folder, linkable, sources, target.triple, toolchain, jobs)
+        library_bytes = (folder / paths.shared).stat().st_size
+        report = build_report(
+            linkable, relax_plan_bytes=relax_plan_bytes, library_bytes=library_bytes
+        )
+        _write(folder / REPORT_NAME, to_json(report))
+        manifest = _manifest(
+            folder, linkable, paths, model, target, provenance, tuple(sorted(required_features))
+        )
+        _write(folder / MANIFEST_NAME, to_json(manifest))
+    return Artifact(path=destination, manifest=manifest)
+
+
+def _write_sources(
+    folder: Path,
+    model: Linkable,
+    triple: str,
+    features: tuple[str, ...],
+    weights: WeightsForm,
+) -> list[str]:
+    """Write headers, sources and the example; return the files to compile."""
+    prefix = model.prefix
+    runtime = files("compiler.artifact") / "runtime"
+    texts = {
+        f"include/{_PUBLIC_HEADER}": (runtime / _PUBLIC_HEADER).read_bytes(),
+        f"include/{prefix}.h": header_source(model).encode(),
+        f"src/{prefix}.c": entry_source(model).encode(),
+        f"src/{prefix}_cpu.c": cpu_check_source(
+            features, architecture=triple.split("-", 1)[0]
+        ).encode(),
+        "examples/main.c": example_source(model).encode(),
+        "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix).encode(),
+    }
+    texts |= {f"src/runtime/{name}": (runtime / name).read_bytes() for name in _RUNTIME_FILES}
+    blobs = {f"src/{name}": data for name, data in weights_sources(model.weights, weights, prefix)}
+    for name, data in (texts | blobs).items():
+        _write(folder / name, data)
+    runtime_sources = (f"src/runtime/{name}" for name in _RUNTIME_SOURCES)
+    return [f"src/{prefix}.c", f"src/{prefix}_cpu.c", *runtime_sources, next(iter(blobs))]
+
+
+def _build(
+    folder: Path,
+    model: Linkable,
+    sources: list[str],
+    triple: str,
+    toolchain: Toolchain,
+    jobs: int,
+) -> LibraryPaths:
+    """Compile, link and remove what was needed only for that."""
+    build = folder / _BUILD_FOLDER
+    build.mkdir()
+    prefix = model.prefix
+    compiled = compile_sources(
+        folder,
+        sources,
+        prefix=prefix,
+        triple=triple,
+        toolchain=toolchain,
+        build=_BUILD_FOLDER,
+        jobs=jobs,
+    )
+    objects = [*compiled, *_write_kernels(build, model)]
+    paths = link_libraries(
+        folder, objects, prefix=prefix, toolchain=toolchain, build=_BUILD_FOLDER
+    )
+    for file in build.iterdir():
+        file.unlink()
+    build.rmdir()
+    return paths
+
+
+def _write_kernels(build: Path, model: Linkable) -> list[str]:
+    """Write each kernel that is called as an object with prefixed symbols, sorted by name."""
+    names = sorted({call.kernel for call in model.program.calls})
+    written = []
+    for number, name in enumerate(names):
+        code = with_prefixed_symbols(
+            model.kernels[name].object_code, lambda symbol: prefixed_symbol(model.prefix, symbol)
+        )
+        _write(build / f"kernel_{number:04d}.o", code)
+        written.append(f"{build.name}/kernel_{number:04d}.o")
+    return written
+
+
+def _manifest(
+    folder: Path,
+    model: Linkable,
+    paths: LibraryPaths,
+    info: ModelInfo,
+    target: TargetInfo,
+    provenance: Provenance,
+    features: tuple[str, ...],
+) -> Manifest:
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    return Manifest(
+        format=FORMAT,
+        schema_version=SCHEMA_VERSION,
+        abi_version=ABI_VERSION,
+        symbol_prefix=model.prefix,
+        model=info,
+        target=target,
+        inputs=_records(tensors(model.program, model.program.inputs, fallback="input")),
+        outputs=_records(tensors(model.program, model.program.outputs, fallback="output")),
+        memory=_memory(model),
+        cpu_features=features,
+        provenance=provenance,
+        shared_library=paths.shared,
+        static_library=paths.static,
+        files={path.relative_to(folder).as_posix(): file_digest(path) for path in written},
+    )
+
+
+def _records(ports: tuple[Tensor, ...]) -> tuple[TensorRecord, ...]:
+    return tuple(
+        TensorRecord(
+            name=port.name,
+            c_name=port.member,
+            dtype=port.dtype,
+            shape=port.shape,
+            quantization=None
+            if port.scale is None
+            else Quantization(scale=port.scale, zero_point=port.zero_point),
+        )
+        for port in ports
+    )
+
+
+def _memory(model: Linkable) -> MemoryTotals:
+    plan = model.plan
+    return MemoryTotals(
+        regions=tuple(
+            RegionRecord(name=r.name, size_bytes=r.size_bytes, alignment=r.alignment)
+            for r in plan.regions
+        ),
+        arena_bytes=plan.arena_bytes,
+        lower_bound_bytes=plan.lower_bound_bytes,
+        worker_scratch_bytes=plan.worker_scratch_bytes,
+        weight_bytes=len(model.weights.data),
+    )
+
+
+def _write(path: Path, data: bytes | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)

@@ -1,0 +1,116 @@
+"""Find the C compiler and run it. Its errors become one-screen messages."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.environment import c_compiler_override, tool_environment
+from compiler.errors import ArtifactError, ToolchainError
+
+TOOL_TIMEOUT_S = 600
+_ERROR_LINES = 8
+_DISK_FULL = "No space left on device"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Toolchain:
+    """A C compiler, which is also the linker, and its archiver, as the words of commands."""
+
+    cc: tuple[str, ...]
+    ar: tuple[str, ...]
+    version: str  # what the compiler says of itself, one line
+
+
+def find_toolchain(cc: tuple[str, ...] = ("cc",)) -> Toolchain:
+    """Return the toolchain that the command `cc` stands for; ``CC`` replaces a plain ``cc``.
+
+    Raises:
+        ToolchainError: it is not installed, does not run, or has no archiver.
+    """
+    override = c_compiler_override() if cc == ("cc",) else None
+    command = override or cc
+    named = " ".join(command)
+    if shutil.which(command[0]) is None:
+        said_by = "CC names" if override else "the target names"
+        raise ToolchainError(
+            f"no C compiler: `{named}` was not found",
+            why=f"{said_by} it to build the library, and it is not on the PATH",
+            fix="install one (Debian and Ubuntu: apt-get install gcc libc6-dev), or set CC to "
+            "the command of one that is installed",
+        )
+    version = run_tool((*command, "--version"), folder=None).strip().partition("\n")[0]
+    return Toolchain(cc=command, ar=_archiver(command), version=version)
+
+
+def _archiver(cc: tuple[str, ...]) -> tuple[str, ...]:
+    if Path(cc[0]).stem == "zig":
+        return (cc[0], "ar")
+    name = run_tool((*cc, "-print-prog-name=ar"), folder=None).strip()
+    if shutil.which(name) is None:
+        raise ToolchainError(
+            f"no archiver: `{name}` was not found",
+            why=f"`{' '.join(cc)}` names it to make the static library",
+            fix="install binutils (Debian and Ubuntu: apt-get install binutils)",
+        )
+    return (name,)
+
+
+def run_tool(command: Sequence[str], *, folder: Path | None) -> str:
+    """Run `command` in `folder` and return its standard output.
+
+    Raises:
+        ToolchainError: it cannot be started, fails or takes longer than `TOOL_TIMEOUT_S`.
+        ArtifactError: it fails because the disk is full.
+    """
+    tool = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=tool_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TOOL_TIMEOUT_S,
+            check=False,
+        )
+    except OSError as cause:
+        raise ToolchainError(
+            f"`{tool}` could not be started",
+            why=str(cause),
+            fix="check that it is a program that this user may run",
+        ) from cause
+    except subprocess.TimeoutExpired as cause:
+        raise ToolchainError(
+            f"`{tool}` did not finish in {TOOL_TIMEOUT_S} s",
+            why="the library cannot be built without it",
+            fix="try again on a machine with less load",
+        ) from cause
+    if done.returncode != 0:
+        raise _failure(tool, command, done.returncode, done.stderr)
+    return done.stdout
+
+
+def _failure(
+    tool: str, command: Sequence[str], status: int, stderr: str
+) -> ToolchainError | ArtifactError:
+    if _DISK_FULL in stderr:
+        return ArtifactError(
+            "the disk is full",
+            why=f"`{tool}` could not write its output: {_DISK_FULL}",
+            fix="free some space or choose another output folder",
+        )
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    shown = "\n       ".join(lines[:_ERROR_LINES]) or f"it ended with status {status}"
+    subject = next((word for word in reversed(command) if word.endswith((".c", ".S"))), "")
+    return ToolchainError(
+        f"`{tool}` failed" + (f" on {Path(subject).name}" if subject else ""),
+        why=shown,
+        fix="check that the compiler makes code for the target and has its C library; "
+        "CC names another one",
+    )
