@@ -23,8 +23,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise _not_arrays(path, "it is not the zip file that numpy.savez writes")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except OSError as cause:
         raise InputError(
             f"{path}: cannot be read",
@@ -33,6 +33,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from cause
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as cause:
         raise _not_arrays(path, str(cause)) from cause
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of any other member
+            raise _not_arrays(path, f"`{name}` in it is no array")
+    return arrays
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

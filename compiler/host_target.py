@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from compiler.cpu_features import CPUINFO_FLAGS, X86_CPUS, X86_LEVELS
+from compiler.cpu_features import CPUINFO_FLAGS, X86_CPUS, X86_LEVELS, needed_by
 from compiler.errors import TargetError
 from compiler.target_tables import (
     SCHEMA_VERSION,
@@ -83,8 +83,7 @@ def host_target(
 
 def host_cpu_features(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
     """Return the LLVM names of the x86 features that this machine and its kernel offer."""
-    flags = set(_processor_facts(cpuinfo).get("flags", "").split())
-    return frozenset(name for name, flag in CPUINFO_FLAGS.items() if flag in flags)
+    return _features(_processor_facts(cpuinfo))
 
 
 def _processor_facts(cpuinfo: Path) -> dict[str, str]:
@@ -98,15 +97,21 @@ def _processor_facts(cpuinfo: Path) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _x86(facts: dict[str, str]) -> tuple[LlvmSpec, VectorSpec, str]:
+def _features(facts: dict[str, str]) -> frozenset[str]:
+    """Return the x86 features that are there with all that they stand on, as LLVM needs them."""
     flags = set(facts.get("flags", "").split())
-    if not flags:
+    listed = frozenset(name for name, flag in CPUINFO_FLAGS.items() if flag in flags)
+    return frozenset(name for name in listed if needed_by(name) <= listed)
+
+
+def _x86(facts: dict[str, str]) -> tuple[LlvmSpec, VectorSpec, str]:
+    if not facts.get("flags"):
         raise TargetError(
             "target host: /proc/cpuinfo lists no processor flags",
             why="without them code could be made that this machine does not run",
             fix="mount /proc, or name a target such as x86-64-v3",
         )
-    features = frozenset(name for name, flag in CPUINFO_FLAGS.items() if flag in flags)
+    features = _features(facts)
     vendor = facts.get("vendor_id", "unknown vendor")
     family, model = int(facts.get("cpu family", "0")), int(facts.get("model", "0"))
     cpu = _known_processor(vendor, family, model) or _highest_level(features)

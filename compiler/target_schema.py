@@ -37,7 +37,26 @@ _TABLES: dict[str, type[Any]] = {
 _TOP_LEVEL = ("schema_version", "name", "family", "source", "description")
 _OPTIONAL_TOP_LEVEL = ("description", "inherits", "memory", "limits")
 _UNIT_SUFFIXES = frozenset(
-    "bytes b kb kib mb mib gb gib bits hz khz mhz ghz count ns us ms s".split()
+    [
+        "bytes",
+        "b",
+        "kb",
+        "kib",
+        "mb",
+        "mib",
+        "gb",
+        "gib",
+        "bits",
+        "hz",
+        "khz",
+        "mhz",
+        "ghz",
+        "count",
+        "ns",
+        "us",
+        "ms",
+        "s",
+    ]
 )
 
 
@@ -91,7 +110,7 @@ def parse_table(table: type[_Table], values: Any, file: str, title: str, **given
     """Return one table as its dataclass; `given` are fields that are no keys of the file."""
     where = f"[{title}]"
     if not isinstance(values, Mapping):
-        raise _wrong_type(f"{file}: `{title}`", "a table", values)
+        raise wrong_type(f"{file}: `{title}`", "a table", values)
     hints = get_type_hints(table)
     known = [key for key in hints if key not in given]
     _refuse_unknown(values, known, file, f"in {where}")
@@ -109,7 +128,7 @@ def parse_table(table: type[_Table], values: Any, file: str, title: str, **given
 
 def _regions(values: Any, file: str) -> tuple[MemoryRegion, ...]:
     if not isinstance(values, Mapping):
-        raise _wrong_type(f"{file}: `memory`", "tables [memory.NAME]", values)
+        raise wrong_type(f"{file}: `memory`", "tables [memory.NAME]", values)
     regions = (
         parse_table(MemoryRegion, region, file, f"memory.{name}", name=name)
         for name, region in values.items()
@@ -176,18 +195,19 @@ def _checked(value: Any, hint: Any, key: str, where: str) -> Any:
     name = f"{where}: `{key}`"
     if get_origin(wanted) is Literal:
         if value not in get_args(wanted):
-            raise _wrong_type(name, "one of " + ", ".join(get_args(wanted)), value)
+            raise wrong_type(name, "one of " + ", ".join(get_args(wanted)), value)
         return value
     if get_origin(wanted) is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise _wrong_type(name, "a list of texts", value)
+            raise wrong_type(name, "a list of texts", value)
         return tuple(value)
     if not isinstance(value, wanted) or isinstance(value, bool):
-        raise _wrong_type(name, {int: "a whole number", str: "a text"}[wanted], value)
+        raise wrong_type(name, {int: "a whole number", str: "a text"}[wanted], value)
     return value
 
 
-def _wrong_type(name: str, wanted: str, value: Any) -> TargetError:
+def wrong_type(name: str, wanted: str, value: Any) -> TargetError:
+    """Return the error for the key `name` whose `value` is not what is `wanted`."""
     return TargetError(
         f"{name} must be {wanted}",
         why=f"it is {value!r}",

@@ -14,7 +14,7 @@ from compiler.cpu_features import X86_CPUS, apply_feature_flags
 from compiler.errors import TargetError
 from compiler.host_target import host_cpu_features, host_target
 from compiler.target_checks import validate
-from compiler.target_schema import parse_spec, read_toml
+from compiler.target_schema import parse_spec, read_toml, wrong_type
 from compiler.target_tables import (
     LIMIT_NAMES,
     CacheSpec,
@@ -123,6 +123,8 @@ def _with_inherited(tables: dict[str, Any], path: Path) -> dict[str, Any]:
     parent_name = tables.get("inherits")
     if parent_name is None:
         return tables
+    if not isinstance(parent_name, str):
+        raise wrong_type(f"{path.name}: `inherits`", "a text", parent_name)
     beside = path.parent / f"{parent_name}.toml"
     parent_path = beside if beside.exists() else _shipped_folder() / f"{parent_name}.toml"
     if not parent_path.exists():

@@ -140,7 +140,7 @@ class TargetSpec:
         facts = {
             "triple": self.llvm.triple,
             "cpu": self.llvm.cpu,
-            "features": sorted(self.llvm.features),
+            "features": self.llvm.features,  # LLVM reads them in order
             "float_abi": self.llvm.float_abi,
             "vector": asdict(self.vector),
             "cache": asdict(self.cache),
