@@ -1,0 +1,111 @@
+"""One scheduled PrimFunc to one `CompiledKernel`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import tvm
+from tvm.ir import GlobalVar, IRModule
+from tvm.tirx import PrimFunc
+from tvm_ffi import structural
+
+from compiler.errors import UnsupportedError
+from compiler.kernels.in_place import in_place_pairs
+from compiler.kernels.object_code import code_bytes, undefined_symbols
+from compiler.kernels.passes import lower_to_code, lower_to_loops
+from compiler.kernels.phases import PhasedKernel, cut_into_phases
+from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
+
+# Calls that would need TVM's runtime library when the model runs.
+_RUNTIME_CALLS = {
+    "tirx.tvm_call_packed",
+    "tirx.tvm_call_cpacked",
+    "tirx.call_packed",
+    "tirx.tvm_call_packed_lowered",
+    "tirx.tvm_throw_last_error",
+}
+# What an object may ask of its environment: the C library's mathematics and memory functions.
+_MEMORY_FUNCTIONS = {"memcpy", "memset", "memmove"}
+
+
+def build_kernel(
+    func: PrimFunc,
+    *,
+    name: str,
+    input_count: int,
+    outcome: ScheduleOutcome,
+    target: tvm.target.Target,
+) -> CompiledKernel:
+    """Return machine code for a scheduled kernel.
+
+    Args:
+        name: C identifier; symbols of the phases start with it.
+        input_count: how many of the function's parameters are inputs; they come first.
+
+    Raises:
+        UnsupportedError: the kernel needs TVM's runtime library.
+    """
+    refuse_runtime_calls(func, name)
+    pairs = in_place_pairs(func, input_count)
+    if pairs:  # the two pointers may be equal: LLVM must not be told otherwise
+        func = func.without_attr("tirx.noalias")
+    kernel = cut_into_phases(lower_to_loops(func, target))
+    symbols = _symbols(name, kernel)
+    code = _object(kernel, symbols, target)
+    libm = tuple(s for s in undefined_symbols(code) if s not in _MEMORY_FUNCTIONS)
+    return CompiledKernel(
+        name=name,
+        phases=tuple(
+            Phase(symbol=symbol, extent=phase.extent)
+            for symbol, phase in zip(symbols, kernel.phases, strict=True)
+        ),
+        memory=KernelMemory(
+            scratch_bytes=kernel.scratch_bytes,
+            worker_scratch_bytes=kernel.worker_scratch_bytes,
+            in_place=pairs,
+        ),
+        schedule=outcome,
+        object_code=code,
+        code_bytes=code_bytes(code),
+        libm_symbols=libm,
+    )
+
+
+def refuse_runtime_calls(func: PrimFunc, name: str) -> None:
+    """Raise UnsupportedError if the kernel calls into TVM's runtime: it would not stand alone."""
+    found: list[str] = []
+
+    def look(call: tvm.ir.Call) -> None:
+        operator = getattr(call.op, "name", "")
+        if operator in _RUNTIME_CALLS or "packed" in operator:
+            found.append(str(call.args[0]).strip('"') if call.args else operator)
+
+    structural.structural_walk(func.body, (tvm.ir.Call, look))
+    if found:
+        raise UnsupportedError(
+            f"kernel `{name}` calls `{found[0]}` of TVM's runtime library",
+            why="a stand-alone library has no TVM at run time",
+            fix="replace the operator in the model; `tunesmith inspect` lists what is supported",
+        )
+
+
+def _symbols(name: str, kernel: PhasedKernel) -> tuple[str, ...]:
+    if len(kernel.phases) == 1:
+        return (name,)
+    return tuple(f"{name}_p{index}" for index in range(len(kernel.phases)))
+
+
+def _object(kernel: PhasedKernel, symbols: tuple[str, ...], target: tvm.target.Target) -> bytes:
+    functions = {
+        GlobalVar(symbol): phase.func.with_attr("global_symbol", symbol)
+        for symbol, phase in zip(symbols, kernel.phases, strict=True)
+    }
+    mod = lower_to_code(IRModule(functions), target)
+    built = tvm.get_global_func("target.build.llvm")(mod, target)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.o"
+        built.write_to_file(str(path), "o")
+        return path.read_bytes()
+
+

@@ -1,0 +1,61 @@
+"""What is in an ELF object: code bytes and the symbols it needs from elsewhere."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_EXECUTABLE = 0x4  # SHF_EXECINSTR
+_SYMBOL_TABLE = 2  # SHT_SYMTAB
+_UNDEFINED = 0  # SHN_UNDEF
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    kind: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    entry_size: int
+
+
+def _sections(code: bytes) -> list[_Section]:
+    """Section headers of a little-endian ELF object, 32 or 64 bit. Source: System V ABI, ch. 4."""
+    wide = code[4] == 2
+    start = struct.unpack_from("<Q", code, 40)[0] if wide else struct.unpack_from("<I", code, 32)[0]
+    size, count = struct.unpack_from("<HH", code, 58 if wide else 46)
+    layout = "<IIQQQQIIQQ" if wide else "<IIIIIIIIII"
+    sections = []
+    for index in range(count):
+        _, kind, flags, _, offset, length, link, _, _, entry = struct.unpack_from(
+            layout, code, start + index * size
+        )
+        sections.append(_Section(kind, flags, offset, length, link, entry))
+    return sections
+
+
+def code_bytes(code: bytes) -> int:
+    """Bytes of machine code in the object."""
+    return sum(section.size for section in _sections(code) if section.flags & _EXECUTABLE)
+
+
+def undefined_symbols(code: bytes) -> tuple[str, ...]:
+    """Names that the object expects from elsewhere, sorted."""
+    return tuple(sorted(set(_undefined(code))))
+
+
+def _undefined(code: bytes) -> Iterator[str]:
+    wide = code[4] == 2
+    sections = _sections(code)
+    for section in sections:
+        if section.kind != _SYMBOL_TABLE:
+            continue
+        names = sections[section.link].offset
+        for position in range(section.offset, section.offset + section.size, section.entry_size):
+            name = struct.unpack_from("<I", code, position)[0]
+            where = struct.unpack_from("<H", code, position + (6 if wide else 14))[0]
+            if name and where == _UNDEFINED:
+                start = names + name
+                yield code[start : code.index(b"\0", start)].decode()

@@ -1,0 +1,161 @@
+"""Give every kernel a schedule: a record if there is one, else a rule, else the fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.ir import IRModule
+from tvm.s_tir import Schedule
+from tvm.tirx import PrimFunc
+
+from compiler.errors import UnsupportedError
+from compiler.program import Program, ScheduleOutcome
+from compiler.target_spec import TargetSpec
+from schedules.rules import rules_for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduledKernel:
+    """A scheduled PrimFunc and where its schedule came from."""
+
+    name: str
+    func: PrimFunc
+    input_count: int
+    outcome: ScheduleOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workloads:
+    """The distinct kernels of a program; equal ones are merged."""
+
+    program: Program  # its calls name the merged kernels
+    functions: dict[str, PrimFunc]
+    input_counts: dict[str, int]
+
+
+def distinct_workloads(mod: IRModule, program: Program) -> Workloads:
+    """Merge kernels that compute the same, whatever their names, and name them for C.
+
+    A name is ``<operators>_<dtype>_<shape of the first output>``, numbered where that clashes.
+    """
+    functions: dict[str, PrimFunc] = {}
+    input_counts: dict[str, int] = {}
+    by_hash: dict[int, list[str]] = {}
+    calls = []
+    for call in program.calls:
+        func = _anonymous(mod[call.kernel])
+        key = tvm_ffi.structural_hash(func)
+        name = _find_equal(func, by_hash.get(key, []), functions)
+        if name is None:
+            first = program.values[call.outputs[0]]
+            shape = "x".join(str(extent) for extent in first.shape) or "scalar"
+            name = _unused(f"{_operators(call.kernel)}_{first.dtype}_{shape}", functions)
+            functions[name] = func
+            input_counts[name] = len(call.inputs)
+            by_hash.setdefault(key, []).append(name)
+        calls.append(replace(call, kernel=name))
+    return Workloads(
+        program=replace(program, calls=tuple(calls)),
+        functions=functions,
+        input_counts=input_counts,
+    )
+
+
+def _anonymous(func: PrimFunc) -> PrimFunc:
+    """Without what differs between equal kernels: the symbol and the fusion pattern."""
+    for attribute in ("global_symbol", "op_pattern"):
+        if func.attrs is not None and attribute in func.attrs:
+            func = func.without_attr(attribute)
+    return func
+
+
+def _find_equal(
+    func: PrimFunc, candidates: list[str], functions: Mapping[str, PrimFunc]
+) -> str | None:
+    for name in candidates:
+        if tvm_ffi.structural_equal(functions[name], func):
+            return name
+    return None
+
+
+# A C identifier may be long, but a symbol in a profile should fit a line.
+_LONGEST_OPERATORS = 48
+
+
+def _operators(kernel: str) -> str:
+    """``fused_conv2d1__3_add__4_relu__5`` -> ``conv2d_add_relu``."""
+    words = []
+    for part in kernel.removeprefix("fused_").split("__"):
+        word = part.lstrip("0123456789").strip("_").rstrip("0123456789")
+        word = word.removeprefix("tir_").removeprefix("te_").removeprefix("T_")
+        if word:
+            words.append(word)
+    text = "_".join(words).lower()
+    return text if len(text) <= _LONGEST_OPERATORS else text[:_LONGEST_OPERATORS].rstrip("_")
+
+
+def _unused(name: str, taken: Mapping[str, PrimFunc]) -> str:
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
+
+
+def schedule_kernel(
+    name: str, func: PrimFunc, input_count: int, spec: TargetSpec
+) -> ScheduledKernel:
+    """Return the kernel with the schedule of the first rule that takes it.
+
+    Raises:
+        UnsupportedError: no schedule could be applied, not even the fallback.
+    """
+    rules, fallback = rules_for(spec)
+    refused = []
+    for rule in rules:
+        schedule = rule.apply(func, spec)
+        if schedule is not None:
+            outcome = ScheduleOutcome(source="rule", name=rule.name, reason="no record")
+            return _scheduled(name, schedule, input_count, outcome)
+        refused.append(rule.name)
+    try:
+        schedule, kind = fallback(func, spec)
+    except Exception as cause:
+        raise UnsupportedError(
+            f"kernel `{name}` cannot be scheduled",
+            why=str(cause).strip().splitlines()[-1],
+            fix="report the model: the fallback must take every kernel",
+        ) from cause
+    outcome = ScheduleOutcome(
+        source="fallback", name=kind, reason=f"no record; not for {', '.join(refused)}"
+    )
+    return _scheduled(name, schedule, input_count, outcome)
+
+
+def _scheduled(
+    name: str, schedule: Schedule, input_count: int, outcome: ScheduleOutcome
+) -> ScheduledKernel:
+    return ScheduledKernel(
+        name=name, func=schedule.mod["main"], input_count=input_count, outcome=outcome
+    )
+
+
+def relax_plan_bytes(mod: IRModule, target: tvm.target.Target) -> int:
+    """Bytes that Relax's own memory planner would allocate for the module, for comparison."""
+    transform = relax.transform
+    passes = [transform.CallTIRRewrite(), transform.StaticPlanBlockMemory()]
+    with target:
+        planned = tvm.transform.Sequential(passes)(mod)
+    total = 0
+    for block in planned["main"].body.blocks:
+        for binding in block.bindings:
+            operator = getattr(getattr(binding.value, "op", None), "name", "")
+            if operator == "relax.memory.alloc_storage":
+                size = 1
+                for extent in binding.value.args[0].values:
+                    size *= int(extent)
+                total += size
+    return total

@@ -1,0 +1,24 @@
+"""From a `TargetSpec` to the `tvm.target.Target` that code is generated for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+
+from compiler.target_spec import TargetSpec
+
+
+def tvm_target(spec: TargetSpec) -> tvm.target.Target:
+    """Return the LLVM target with the spec's triple, CPU, features and cores."""
+    options: dict[str, Any] = {
+        "kind": "llvm",
+        "mtriple": spec.llvm.triple,
+        "mcpu": spec.llvm.cpu,
+        "num-cores": spec.cores.count,
+    }
+    if spec.llvm.features:
+        options["mattr"] = list(spec.llvm.features)
+    if spec.llvm.float_abi is not None:
+        options["mfloat-abi"] = spec.llvm.float_abi
+    return tvm.target.Target(options)

@@ -1,0 +1,1 @@
+"""Rules for CPUs with vector registers."""

@@ -1,0 +1,216 @@
+"""The rule for every kernel that no other rule knows.
+
+Four shapes of loop nest, the first that fits:
+- row-wise (softmax, normalisation): all steps of a row together, rows shared by cores;
+- tile (convolution, pooling, sums over outer axes): accumulators in registers, vector innermost;
+- dot (sums along memory): one vector of partial results;
+- block by block: one vector loop over what lies together in memory, the rest shared by cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import s_tir
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules import match, steps
+
+# Accumulator rows beside the vector: 4 independent sums hide the latency of an addition.
+ROW_TILE = 4
+# A narrower vector loop costs more than LLVM's own choice.
+LEAST_LANES = 4
+
+
+def fallback(func: PrimFunc, spec: TargetSpec) -> tuple[s_tir.Schedule, str]:
+    """Return a schedule for any kernel and the name of the loop nest it got.
+
+    Matches: everything. Functions written without blocks keep the loops that they have.
+    """
+    sch = s_tir.Schedule(func)
+    if match.root_block(sch) is None:
+        return sch, "as-written"
+    nests: tuple[tuple[str, Callable[[s_tir.Schedule, TargetSpec], bool]], ...] = (
+        ("row-wise", _row_wise),
+        ("tile", _tile),
+    )
+    for name, nest in nests:
+        sch = s_tir.Schedule(func)
+        steps.inline_cheap_producers(sch)
+        try:
+            if nest(sch, spec):
+                return sch, name
+        except steps.PrimitiveError:
+            continue  # a primitive did not apply: the next, simpler nest
+    sch = s_tir.Schedule(func)
+    steps.inline_cheap_producers(sch)
+    for block in match.blocks(sch):
+        _block_alone(sch, block, spec)
+    return sch, "block-by-block"
+
+
+def _block_alone(sch: s_tir.Schedule, block: Any, spec: TargetSpec) -> None:
+    """Schedule a block where it stands: vector loop inside, parallel loop outside."""
+    lanes = spec.lanes(dtype_bits=match.output_bits(sch, block))
+    loops = list(sch.get_loops(block))
+    kinds = match.axis_kinds(sch, block)
+    if not loops or len(kinds) != len(loops):
+        return
+    if "R" in kinds:
+        leading = len(kinds) - len(kinds.lstrip("S"))
+        if match.reduces_contiguous_axis(sch, block):
+            partial = _reduce_by_lanes(sch, block, lanes)
+            for one in (partial, block):
+                if one is not None:
+                    steps.parallelize(sch, list(sch.get_loops(one))[:leading])
+            return
+        steps.parallelize(sch, loops[:leading])
+        return
+    suffix = steps.contiguous_suffix(sch, block)
+    inner = steps.fuse_loops(sch, loops[len(loops) - suffix :])
+    chunks = _vectorize(sch, inner, lanes)
+    outer = loops[: len(loops) - suffix]
+    steps.parallelize(sch, [*outer, *chunks])
+
+
+def _vectorize(sch: s_tir.Schedule, loop: Any, lanes: int) -> list[Any]:
+    """Split a loop by the vector and vectorize; return the loop over vectors, if there is one.
+
+    A loop that no wide power of two divides stays whole: LLVM makes its vector loop and the tail.
+    """
+    width = steps.vector_width(match.extent(sch, loop), lanes)
+    if width < min(LEAST_LANES, lanes):
+        return []
+    chunks, vector = sch.split(loop, factors=[None, width])
+    sch.vectorize(vector)
+    return [chunks]
+
+
+def _reduce_by_lanes(sch: s_tir.Schedule, block: Any, lanes: int) -> Any | None:
+    """Reduce along memory into one vector of partial results; return the block that makes them.
+
+    Changes the order of a sum, as every vector reduction does.
+    """
+    loop = sch.get_loops(block)[-1]
+    width = steps.vector_width(match.extent(sch, loop), lanes)
+    if width < min(LEAST_LANES, lanes) or match.axis_kinds(sch, block)[-1] != "R":
+        return None
+    _, lane = sch.split(loop, factors=[None, width])
+    rank = len(sch.get(block).writes[0].source.ty.shape)
+    partial = sch.rfactor(lane, factor_axis=rank)
+    sch.vectorize(sch.get_loops(partial)[-1])
+    return partial
+
+
+def _row_wise(sch: s_tir.Schedule, spec: TargetSpec) -> bool:
+    """All blocks of one row under one loop over rows.
+
+    before: for r: for k: max;   for r: for k: exp;   for r: for k: sum;   for r: for k: div
+    after:  parallel r: (for k: max;  vectorized k: exp;  for k: sum;  vectorized k: div)
+    """
+    blocks = match.blocks(sch)
+    outputs = match.output_blocks(sch)
+    reductions = [block for block in blocks if match.is_reduction(sch, block)]
+    if len(outputs) != 1 or not reductions or match.is_reduction(sch, outputs[0]):
+        return False
+    rows = _shared_rows(sch, blocks)
+    if rows == 0 or rows == len(match.axis_extents(sch, outputs[0])):
+        return False
+    if not all(match.reduces_contiguous_axis(sch, block) for block in reductions):
+        return False
+    for block in reductions:
+        _reduce_by_lanes(sch, block, spec.lanes(dtype_bits=match.output_bits(sch, block)))
+    anchor = outputs[0]
+    row = steps.fuse_loops(sch, list(sch.get_loops(anchor))[:rows])
+    for block in reversed(match.blocks(sch)[:-1]):
+        sch.compute_at(block, row, preserve_unit_loops=True)
+    for block in match.blocks_below(sch, row):
+        if not match.is_reduction(sch, block) and not match.has_vector_loop(sch, block):
+            inner = list(sch.get_loops(block))[1:]
+            lanes = spec.lanes(dtype_bits=match.output_bits(sch, block))
+            _vectorize(sch, steps.fuse_loops(sch, inner), lanes)
+    sch.parallel(row)
+    return True
+
+
+def _shared_rows(sch: s_tir.Schedule, blocks: list[Any]) -> int:
+    """Leading axes that all blocks have in common with equal extents and never reduce."""
+    shapes = [match.axis_extents(sch, block) for block in blocks]
+    kinds = [match.axis_kinds(sch, block) for block in blocks]
+    count = 0
+    while count < min(len(shape) for shape in shapes):
+        same = len({shape[count] for shape in shapes}) == 1
+        if not same or any(kind[count] != "S" for kind in kinds):
+            break
+        count += 1
+    return count
+
+
+def _tile(sch: s_tir.Schedule, spec: TargetSpec) -> bool:
+    """A tile of results in registers, reduced over the outer loops, the vector loop innermost.
+
+    before: for s...: for r...: acc;  for s...: epilogue
+    after:  parallel outer s: (for r...: (for row: vectorized lane: acc);  for row, lane: epilogue)
+    """
+    reductions = [block for block in match.blocks(sch) if match.is_reduction(sch, block)]
+    if len(reductions) != 1 or len(match.output_blocks(sch)) != 1:
+        return False
+    reduction = reductions[0]
+    if match.reduces_contiguous_axis(sch, reduction):
+        return False
+    pads = [block for block in match.blocks(sch) if match.is_padding(sch, block)]
+    consumers = list(sch.get_consumers(reduction))
+    if len(consumers) > 1:
+        return False
+    epilogue = consumers[0] if consumers else sch.cache_write(reduction, 0, "local")
+    spatial = match.axis_extents(sch, epilogue)
+    kinds = match.axis_kinds(sch, reduction)
+    if "R" in match.axis_kinds(sch, epilogue) or kinds.count("S") != len(spatial):
+        return False
+    loops = list(sch.get_loops(epilogue))
+    lanes = spec.lanes(dtype_bits=match.output_bits(sch, epilogue))
+    axis = max((i for i, extent in enumerate(spatial) if extent > 1), default=len(spatial) - 1)
+    width = steps.vector_width(spatial[axis], lanes)
+    chunk, lane = sch.split(loops[axis], factors=[None, width])
+    others = [loop for i, loop in enumerate(loops) if i != axis]
+    row_axis = _row_axis(spatial, axis)
+    rows = 1 if row_axis is None else steps.largest_divisor(spatial[row_axis], ROW_TILE)
+    inner = [lane]
+    if row_axis is not None and rows > 1:
+        outer_rows, row = sch.split(loops[row_axis], factors=[None, rows])
+        others = [outer_rows if loop is loops[row_axis] else loop for loop in others]
+        inner = [row, lane]
+    sch.reorder(*others, chunk, *inner)
+    sch.compute_at(reduction, chunk, preserve_unit_loops=True)
+    for pad in pads:
+        # A plane at a time: each element is copied once, and the copy stays in cache.
+        sch.compute_at(pad, others[min(1, len(others) - 1)], preserve_unit_loops=True)
+    _reduce_outside(sch, reduction, len(others) + 1, kinds)
+    if width > 1:
+        sch.vectorize(sch.get_loops(epilogue)[-1])
+    depth = 2 if pads else len(others)
+    steps.parallelize(sch, list(sch.get_loops(epilogue))[: min(depth, len(others))])
+    return True
+
+
+def _row_axis(spatial: list[int], vector_axis: int) -> int | None:
+    """The axis next to the vector axis that has rows to keep in registers."""
+    candidates = [i for i, extent in enumerate(spatial) if extent > 1 and i != vector_axis]
+    return max(candidates, default=None)
+
+
+def _reduce_outside(sch: s_tir.Schedule, block: Any, depth: int, kinds: str) -> None:
+    """Move the reduction's loops outside its tile, vectorize, and split off the initial zero."""
+    below = list(sch.get_loops(block))[depth:]
+    spatial = [loop for loop, kind in zip(below, kinds, strict=True) if kind == "S"]
+    reduction = [loop for loop, kind in zip(below, kinds, strict=True) if kind == "R"]
+    single = [loop for loop in spatial if match.extent(sch, loop) == 1]
+    wide = [loop for loop in spatial if match.extent(sch, loop) > 1]
+    sch.reorder(*single, *reduction, *wide)
+    for loop in wide[:-1]:
+        sch.unroll(loop)
+    if wide:
+        sch.vectorize(wide[-1])
+    sch.decompose_reduction(block, reduction[0])

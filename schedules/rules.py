@@ -1,0 +1,34 @@
+"""Which rules a target has, most specific first. The fallback takes what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm.s_tir import Schedule
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules.cpu.fallback import fallback
+
+# Part of every record's key: raise it when a rule or the fallback gives other code.
+RULE_SET_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A named schedule rule; `apply` returns None for kernels that are not of its kind."""
+
+    name: str
+    apply: Callable[[PrimFunc, TargetSpec], Schedule | None]
+
+
+Fallback = Callable[[PrimFunc, TargetSpec], tuple[Schedule, str]]
+
+CPU_RULES: tuple[Rule, ...] = ()
+
+
+def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:
+    """Return the rules for a target's family, and its fallback."""
+    del spec  # CPUs are the only family so far; their facts reach the rules as arguments
+    return CPU_RULES, fallback

@@ -1,0 +1,100 @@
+"""Scheduling steps that several rules take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import s_tir
+
+from schedules import match
+
+# ScheduleError and InternalError are RuntimeErrors; some checks of arguments raise ValueError.
+PrimitiveError = (RuntimeError, ValueError)
+
+
+def inline_cheap_producers(sch: s_tir.Schedule) -> None:
+    """Inline every block that costs less to compute again than to store.
+
+    Stays: reductions, outputs, zero padding (its test would be in the inner loop), and what calls
+    exp, erf and the like and is read more than once for each element.
+    """
+    changed = True
+    while changed:
+        changed = False
+        outputs = {match.name(sch, block) for block in match.output_blocks(sch)}
+        for block in match.blocks(sch):
+            if match.name(sch, block) in outputs or _must_stay(sch, block):
+                continue
+            try:
+                sch.compute_inline(block)
+            except PrimitiveError:
+                continue
+            changed = True
+            break
+
+
+def _must_stay(sch: s_tir.Schedule, block: Any) -> bool:
+    if match.is_reduction(sch, block):
+        return True
+    consumers = sch.get_consumers(block)
+    if match.is_padding(sch, block):
+        return any(match.is_reduction(sch, consumer) for consumer in consumers)
+    reread = len(consumers) > 1 or any(match.is_reduction(sch, c) for c in consumers)
+    return reread and match.calls_functions(sch, block)
+
+
+def largest_divisor(extent: int, most: int) -> int:
+    """The largest divisor of `extent` that is at most `most`."""
+    return max(d for d in range(1, max(1, min(most, extent)) + 1) if extent % d == 0)
+
+
+def vector_width(extent: int, lanes: int) -> int:
+    """The widest power of two up to `lanes` that divides `extent`."""
+    width = lanes
+    while width > 1 and extent % width:
+        width //= 2
+    return width
+
+
+def fuse_loops(sch: s_tir.Schedule, loops: Sequence[Any]) -> Any:
+    """One loop over all of them."""
+    return loops[0] if len(loops) == 1 else sch.fuse(*loops)
+
+
+def parallelize(sch: s_tir.Schedule, loops: Sequence[Any]) -> None:
+    """Fuse the outer loops and mark the result as work that cores may share."""
+    if loops:
+        sch.parallel(fuse_loops(sch, loops))
+
+
+def contiguous_suffix(sch: s_tir.Schedule, block: Any) -> int:
+    """How many innermost axes of a spatial block can be one loop without division in any index.
+
+    An axis joins the suffix if every operand is read with that axis and the axes after it as its
+    own last indices, over its whole extents, or does not use any of them.
+    """
+    statement = sch.get(block)
+    axes = [axis.var for axis in statement.iter_vars]
+    extents = match.axis_extents(sch, block)
+    loads = match.loads(statement.body)
+    count = 1
+    while count < len(axes):
+        suffix = axes[-count - 1 :]
+        sizes = extents[-count - 1 :]
+        if not all(_reads_whole_suffix(load, suffix, sizes) for load in loads):
+            break
+        count += 1
+    return count
+
+
+def _reads_whole_suffix(load: Any, suffix: Sequence[Any], sizes: Sequence[int]) -> bool:
+    used = [v for v in suffix if any(match.uses(index, v) for index in load.indices)]
+    if not used:
+        return True
+    if len(used) < len(suffix) or len(load.indices) < len(suffix):
+        return False
+    tail = list(load.indices)[-len(suffix) :]
+    shape = [int(e) for e in load.source.ty.shape][-len(suffix) :]
+    same = all(index.same_as(v) for index, v in zip(tail, suffix, strict=True))
+    return same and shape == list(sizes)
