@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 Dim = int | str | None
 Inputs = Mapping[str, tuple[str, Sequence[Dim]]]  # name -> (NumPy dtype, shape)
