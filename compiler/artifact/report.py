@@ -81,7 +81,7 @@ def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
         "onnx_nodes": list(call.onnx_nodes),
         "macs": call.macs,
         "bytes": _bytes_touched(model.program, call),
-        "scratch_bytes": sum(kernel.memory.scratch_bytes),
+        "scratch_bytes": list(kernel.memory.scratch_bytes),
         "worker_scratch_bytes": kernel.memory.worker_scratch_bytes,
         "code_bytes": kernel.code_bytes,
         "schedule": _schedule(model.kernels, call.kernel),
