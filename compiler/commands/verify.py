@@ -1,0 +1,92 @@
+"""``tunesmith verify``: compare a compiled library with onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from compiler.commands.model_options import shape_option, value_option
+from compiler.commands.output import json_option, print_json, print_table, progress_reporter
+
+if TYPE_CHECKING:
+    from compiler.verification.comparison import Comparison
+    from compiler.verification.kernel_check import KernelCheck
+    from compiler.verification.result import Verification
+
+_FIGURES = ("max abs", "max relative", "equal", "quanta")
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("verify")
+@click.argument("folder", metavar="DIR", type=_PATH)
+@click.option("--model", required=True, type=_PATH, help="The ONNX file that was compiled.")
+@click.option("--inputs", type=_PATH, help="Arrays by input name (.npz); else drawn.")
+@shape_option
+@value_option
+@click.option("--per-kernel", is_flag=True, help="Check every kernel alone, on the same tensors.")
+@json_option
+def command(
+    folder: Path,
+    model: Path,
+    inputs: Path | None,
+    shapes: dict[str, tuple[int, ...]],
+    values: dict[str, float | int | bool],
+    per_kernel: bool,
+    as_json: bool,
+) -> None:
+    """Compare the compiled library in DIR with onnxruntime, which runs without optimisations.
+
+    A library that does not agree is named with its figures and its first wrong kernel: exit code 1.
+    """
+    from compiler.onnx_import.load import load_model
+    from compiler.verify import check, require_passed
+
+    with progress_reporter() as report:
+        report("reading the model")
+        loaded = load_model(model, shapes=shapes, values=values)
+        report("comparing with onnxruntime")
+        result = check(folder, loaded, inputs=inputs, per_kernel=per_kernel)
+    if as_json:
+        print_json(result.as_json())
+    else:
+        print_verification(result)
+    require_passed(folder, result)
+
+
+def print_verification(result: Verification) -> None:
+    """Print the figures of outputs, of kernels if they were checked, and the verdict."""
+    if result.outputs:
+        columns = ("output", "dtype", "shape", *_FIGURES, "allowed", "")
+        print_table(columns, [_output_row(output) for output in result.outputs], right=_FIGURES)
+    if result.kernels:
+        click.echo()
+        columns = ("call", "operator", "value", *_FIGURES, "allowed", "")
+        rows = [row for kernel in result.kernels for row in _kernel_rows(kernel)]
+        print_table(columns, rows, right=("call", *_FIGURES))
+    click.echo(f"{result.status}: {result.reason}")
+
+
+def _output_row(output: Comparison) -> tuple[str, ...]:
+    shape = "x".join(map(str, output.shape)) or "scalar"
+    return (output.name, output.dtype, shape, *_figures(output))
+
+
+def _kernel_rows(kernel: KernelCheck) -> Sequence[tuple[str, ...]]:
+    head = (str(kernel.index), kernel.operator)
+    if not kernel.comparisons:
+        return [(*head, "-", "-", "-", "-", "-", "-", kernel.problem or "no ONNX value")]
+    return [(*head, output.name, *_figures(output)) for output in kernel.comparisons]
+
+
+def _figures(output: Comparison) -> tuple[str, ...]:
+    return (
+        f"{output.max_abs:.3g}",
+        f"{output.max_relative:.2g}",
+        f"{output.equal_share:.2%}",
+        "-" if output.max_quanta is None else f"{output.max_quanta:.3g}",
+        str(output.tolerance),
+        "ok" if output.passed else "DIFFERS",
+    )

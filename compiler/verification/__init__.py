@@ -1,0 +1,1 @@
+"""Parts of the differential check: drawn inputs, reference, comparison, single kernels."""

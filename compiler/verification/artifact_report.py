@@ -1,0 +1,91 @@
+"""What the check of single kernels needs from an artifact's ``report.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.artifact.manifest import Artifact
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportedValue:
+    """A tensor of the program; ``offset`` is into the weights blob for a constant."""
+
+    id: int
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    storage: int
+    onnx_name: str | None
+    offset: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportedCall:
+    """One kernel call: its functions in order and the values it reads and writes."""
+
+    index: int
+    kernel: str
+    operator: str
+    onnx_nodes: tuple[str, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    phases: tuple[tuple[str, int], ...]  # symbol, extent
+    scratch_bytes: tuple[int, ...]
+    worker_scratch_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArtifactReport:
+    """Values by id and calls in execution order."""
+
+    values: tuple[ReportedValue, ...]
+    calls: tuple[ReportedCall, ...]
+
+    def onnx_names(self) -> dict[int, str]:
+        """Return one ONNX name for each storage that has any: views hold the same elements."""
+        names: dict[int, str] = {}
+        for value in self.values:
+            if value.onnx_name:
+                names.setdefault(value.storage, value.onnx_name)
+        return names
+
+
+def read_report(artifact: Artifact) -> ArtifactReport:
+    """Return the kernel calls of an artifact.
+
+    Raises:
+        ArtifactError: ``report.json`` is missing or damaged.
+    """
+    data = artifact.report()
+    return ArtifactReport(
+        values=tuple(_value(item) for item in data["values"]),
+        calls=tuple(_call(item) for item in data["kernels"]),
+    )
+
+
+def _value(item: dict[str, Any]) -> ReportedValue:
+    return ReportedValue(
+        id=item["id"],
+        kind=item["kind"],
+        dtype=item["dtype"],
+        shape=tuple(item["shape"]),
+        storage=item["storage"],
+        onnx_name=item["onnx_name"],
+        offset=item.get("offset"),
+    )
+
+
+def _call(item: dict[str, Any]) -> ReportedCall:
+    return ReportedCall(
+        index=item["index"],
+        kernel=item["kernel"],
+        operator=item["operator"],
+        onnx_nodes=tuple(item["onnx_nodes"]),
+        inputs=tuple(item["inputs"]),
+        outputs=tuple(item["outputs"]),
+        phases=tuple((phase["symbol"], phase["extent"]) for phase in item["phases"]),
+        scratch_bytes=tuple(item["scratch_bytes"]),
+        worker_scratch_bytes=item["worker_scratch_bytes"],
+    )

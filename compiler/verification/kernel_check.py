@@ -1,0 +1,211 @@
+"""Feed each kernel onnxruntime's own intermediate tensors and compare what it makes of them.
+
+Errors cannot add up here, so a wrong kernel is told from a right one that was given wrong numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compiler.artifact.manifest import Artifact, check_digest
+from compiler.onnx_import.model import Model
+from compiler.verification.artifact_report import (
+    ArtifactReport,
+    ReportedCall,
+    ReportedValue,
+    read_report,
+)
+from compiler.verification.comparison import (
+    KERNEL_EQUAL_SHARE,
+    KERNEL_QUANTA,
+    Comparison,
+    Tolerance,
+    Unit,
+    compare,
+    float_tolerance,
+)
+from compiler.verification.graph_walk import QUANTIZER, GraphWalk
+from compiler.verification.kernel_library import (
+    GuardedBlock,
+    KernelLibrary,
+)
+from compiler.verification.reference import Reference, with_outputs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelCheck:
+    """What one kernel call made of the reference's tensors."""
+
+    index: int
+    kernel: str
+    operator: str
+    onnx_nodes: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]  # of outputs that the ONNX graph knows
+    own_inputs: tuple[int, ...]  # value ids that only earlier kernels could give
+    unknown_outputs: tuple[int, ...]  # value ids compared through a later kernel only
+    problem: str = ""  # other than a difference: it wrote outside its output
+
+    @property
+    def passed(self) -> bool:
+        return not self.problem and all(comparison.passed for comparison in self.comparisons)
+
+    @property
+    def why(self) -> str:
+        """The first problem, empty if there is none."""
+        problems = [self.problem] + [
+            f"{c.name}: {c.problem}" for c in self.comparisons if c.problem
+        ]
+        return next((problem for problem in problems if problem), "")
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "kernel": self.kernel,
+            "operator": self.operator,
+            "onnx_nodes": list(self.onnx_nodes),
+            "passed": self.passed,
+            "problem": self.problem,
+            "outputs": [comparison.as_json() for comparison in self.comparisons],
+            "inputs_from_earlier_kernels": list(self.own_inputs),
+            "outputs_unknown_to_onnx": list(self.unknown_outputs),
+        }
+
+
+def check_kernels(
+    artifact: Artifact, model: Model, inputs: Mapping[str, np.ndarray]
+) -> tuple[KernelCheck, ...]:
+    """Return the check of every kernel call, in execution order."""
+    report = read_report(artifact)
+    symbols = list(dict.fromkeys(s for call in report.calls for s, _ in call.phases))
+    if not symbols:
+        return ()
+    names = report.onnx_names()
+    known = _reference_tensors(model, inputs, set(names.values()))
+    walk = GraphWalk(model.proto)
+    has_weights = any(_constant(value) for value in report.values)
+    weights = f"{artifact.manifest.symbol_prefix}__weights" if has_weights else None
+    check_digest(artifact, artifact.manifest.static_library)
+    with KernelLibrary(artifact.static_library_path, symbols, weights) as library:
+        runner = _Runner(library, report, names, known)
+        return tuple(runner.check(call, walk) for call in report.calls)
+
+
+def kernel_tolerance(walk: GraphWalk, value: str, dtype: str, nodes: tuple[str, ...]) -> Tolerance:
+    """A kernel that quantizes may round a boundary value the other way; others compute floats."""
+    inside = frozenset(nodes)
+    producers = {walk.producer[name].name: walk.producer[name] for name in walk.producer}
+    rounds = any(
+        name in producers
+        and producers[name].op_type == QUANTIZER
+        and walk.quantizes(producers[name])
+        for name in nodes
+    )
+    quantum = walk.quantum(value, inside) if rounds else None
+    if quantum is None:
+        return float_tolerance(dtype)
+    return Tolerance(
+        unit=Unit.QUANTA,
+        limit=KERNEL_QUANTA,
+        quantum=quantum if np.dtype(dtype).kind == "f" else 1.0,
+        equal_share=KERNEL_EQUAL_SHARE,
+    )
+
+
+def _reference_tensors(
+    model: Model, inputs: Mapping[str, np.ndarray], names: set[str]
+) -> dict[str, np.ndarray]:
+    computed = {name for node in model.proto.graph.node for name in node.output}
+    wanted = sorted(names & computed)
+    tensors = Reference(with_outputs(model.proto, wanted)).run(inputs)
+    return {**inputs, **tensors}
+
+
+class _Runner:
+    """Calls kernels in order; keeps what only kernels can give to later kernels."""
+
+    def __init__(
+        self,
+        library: KernelLibrary,
+        report: ArtifactReport,
+        names: Mapping[int, str],
+        known: Mapping[str, np.ndarray],
+    ) -> None:
+        self._library = library
+        self._values = report.values
+        self._names = names
+        self._known = known
+        self._own: dict[int, np.ndarray] = {}  # by storage
+
+    def check(self, call: ReportedCall, walk: GraphWalk) -> KernelCheck:
+        inputs = [self._values[value] for value in call.inputs]
+        outputs = [self._values[value] for value in call.outputs]
+        written = [GuardedBlock(_size_bytes(value)) for value in outputs]
+        intact = self._run(call, inputs, written)
+        comparisons, unknown = [], []
+        for value, block in zip(outputs, written, strict=True):
+            actual = block.read(value.dtype, value.shape)
+            expected = self._reference(value)
+            if expected is None:
+                self._own[value.storage] = actual
+                unknown.append(value.id)
+                continue
+            name = self._names[value.storage]
+            tolerance = kernel_tolerance(walk, name, value.dtype, call.onnx_nodes)
+            comparisons.append(compare(name, expected, actual, tolerance))
+        return KernelCheck(
+            index=call.index,
+            kernel=call.kernel,
+            operator=call.operator,
+            onnx_nodes=call.onnx_nodes,
+            comparisons=tuple(comparisons),
+            own_inputs=tuple(value.id for value in inputs if value.storage in self._own),
+            unknown_outputs=tuple(unknown),
+            problem="" if intact else "writes outside its outputs and scratch",
+        )
+
+    def _run(
+        self, call: ReportedCall, inputs: list[ReportedValue], written: list[GuardedBlock]
+    ) -> bool:
+        """Run all phases; return whether only outputs and scratch were written."""
+        blocks = {value.id: self._input_block(value) for value in inputs if not _constant(value)}
+        scratch = [GuardedBlock(size) for size in call.scratch_bytes]
+        if call.worker_scratch_bytes:
+            scratch.append(GuardedBlock(call.worker_scratch_bytes))
+        pointers = [
+            self._constant_address(value) if _constant(value) else blocks[value.id].address
+            for value in inputs
+        ]
+        pointers += [block.address for block in (*written, *scratch)]
+        for symbol, extent in call.phases:
+            self._library.call(symbol, pointers, extent)
+        return all(block.guards_intact for block in (*blocks.values(), *written, *scratch))
+
+    def _input_block(self, value: ReportedValue) -> GuardedBlock:
+        block = GuardedBlock(_size_bytes(value))
+        expected = self._reference(value)
+        block.fill(self._own[value.storage] if expected is None else expected)
+        return block
+
+    def _constant_address(self, value: ReportedValue) -> int:
+        offset = self._values[value.storage].offset
+        assert offset is not None, f"constant {value.id} has no offset"
+        return self._library.weights_address + offset
+
+    def _reference(self, value: ReportedValue) -> np.ndarray | None:
+        """onnxruntime's tensor in the value's shape and dtype."""
+        name = self._names.get(value.storage)
+        if name is None or name not in self._known:
+            return None
+        return self._known[name].astype(value.dtype, copy=False).reshape(value.shape)
+
+
+def _constant(value: ReportedValue) -> bool:
+    return value.kind == "constant"
+
+
+def _size_bytes(value: ReportedValue) -> int:
+    return int(np.prod(value.shape, dtype=np.int64)) * np.dtype(value.dtype).itemsize

@@ -1,0 +1,112 @@
+"""What a verification found, and its file ``verification.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from compiler.verification.comparison import Comparison
+from compiler.verification.kernel_check import KernelCheck
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """``NOT_RUN`` is never called passed: the artifact's machine is not this one."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_RUN = "not run"
+
+
+class Decider(StrEnum):
+    """Which check gave the verdict."""
+
+    WHOLE_MODEL = "whole model"
+    PER_KERNEL = "per kernel"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """Where the check ran."""
+
+    system: str
+    architecture: str
+    cpu: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """Figures of every output, the verdict and what it rests on."""
+
+    status: Status
+    reason: str
+    decided_by: Decider
+    outputs: tuple[Comparison, ...]  # whole model, worst over all inputs
+    kernels: tuple[KernelCheck, ...]  # empty if kernels were not checked one by one
+    inputs: str  # where they came from
+    seeds: tuple[int, ...]  # empty if the user gave the inputs
+    onnxruntime_version: str
+    machine: Machine
+
+    @property
+    def passed(self) -> bool:
+        return self.status is Status.PASSED
+
+    @property
+    def first_difference(self) -> KernelCheck | None:
+        """The first kernel that differs from onnxruntime's, given onnxruntime's own inputs."""
+        return next((kernel for kernel in self.kernels if not kernel.passed), None)
+
+    def as_json(self) -> dict[str, Any]:
+        first = self.first_difference
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "status": str(self.status),
+            "reason": self.reason,
+            "decided_by": str(self.decided_by),
+            "outputs": [output.as_json() for output in self.outputs],
+            "first_differing_kernel": None if first is None else first.index,
+            "kernels": [kernel.as_json() for kernel in self.kernels],
+            "inputs": self.inputs,
+            "seeds": list(self.seeds),
+            "onnxruntime_version": self.onnxruntime_version,
+            "machine": {
+                "system": self.machine.system,
+                "architecture": self.machine.architecture,
+                "cpu": self.machine.cpu,
+            },
+        }
+
+
+def write_verification(path: Path, verification: Verification) -> None:
+    """Write ``verification.json`` whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(verification.as_json(), indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def this_machine() -> Machine:
+    """Describe the machine that this process runs on."""
+    import platform
+
+    return Machine(
+        system=platform.system(), architecture=platform.machine(), cpu=_cpu_model() or "unknown"
+    )
+
+
+def _cpu_model() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return None
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, None)

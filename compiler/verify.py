@@ -1,0 +1,302 @@
+"""Compare a compiled library with onnxruntime, and name the kernel that is wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compiler.artifact.manifest import Artifact, read_artifact
+from compiler.errors import InputError, VerificationError
+from compiler.onnx_import.load import load_model
+from compiler.onnx_import.model import Model
+from compiler.verification.comparison import (
+    WHOLE_MODEL_QUANTA,
+    Comparison,
+    Tolerance,
+    Unit,
+    compare,
+    float_tolerance,
+    worst,
+)
+from compiler.verification.exercise import unexercised
+from compiler.verification.graph_walk import GraphWalk
+from compiler.verification.kernel_check import KernelCheck, check_kernels
+from compiler.verification.reference import Reference, version
+from compiler.verification.result import (
+    Decider,
+    Status,
+    Verification,
+    this_machine,
+    write_verification,
+)
+from compiler.verification_inputs import Arrays, check_inputs, draw_inputs, read_inputs
+
+if TYPE_CHECKING:
+    from compiler.library import Library
+
+SEEDS = (0, 1, 2)
+# Tried in turn until every output answers to the inputs: a softmax may saturate on noise.
+SCALES = (1.0, 0.1, 10.0, 100.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trial:
+    """Inputs, what the reference makes of them, and which outputs they leave unexercised."""
+
+    inputs: tuple[Arrays, ...]
+    expected: tuple[Arrays, ...]
+    source: str
+    seeds: tuple[int, ...]
+    unexercised: dict[str, str]
+
+
+def verify(
+    artifact: str | Path,
+    model: str | Path | Model,
+    *,
+    inputs: str | Path | Mapping[str, np.ndarray] | None = None,
+    per_kernel: bool = False,
+    seeds: Sequence[int] = SEEDS,
+) -> Verification:
+    """Check an artifact against onnxruntime and write its ``verification.json``.
+
+    A model with quantizers that is too deep for the whole-model rule is judged kernel by kernel.
+
+    Args:
+        inputs: an .npz file or arrays by input name; drawn from the model if not given.
+        per_kernel: check every kernel alone even if the outputs agree.
+        seeds: one set of drawn inputs for each.
+
+    Raises:
+        VerificationError: an output differs, or the inputs exercise nothing.
+        ArtifactError, InputError, ModelError: what was given cannot be used.
+    """
+    result = check(artifact, model, inputs=inputs, per_kernel=per_kernel, seeds=seeds)
+    require_passed(Path(artifact), result)
+    return result
+
+
+def check(
+    artifact: str | Path,
+    model: str | Path | Model,
+    *,
+    inputs: str | Path | Mapping[str, np.ndarray] | None = None,
+    per_kernel: bool = False,
+    seeds: Sequence[int] = SEEDS,
+) -> Verification:
+    """As `verify`, but a failure is returned like any other result."""
+    opened = read_artifact(Path(artifact))
+    loaded = model if isinstance(model, Model) else load_model(model)
+    library, refusal = _load_library(opened)
+    if library is None:
+        result = _not_run(refusal)
+    else:
+        _check_same_interface(opened, loaded)
+        trial = _choose_inputs(loaded, inputs, seeds)
+        result = _check(opened, library, loaded, trial, per_kernel=per_kernel)
+    write_verification(opened.verification_path, result)
+    return result
+
+
+def require_passed(folder: Path, result: Verification) -> None:
+    """Raise VerificationError for a failed result; one that was not run is left to the caller."""
+    if result.status is not Status.FAILED:
+        return
+    if result.decided_by is Decider.NOTHING:
+        raise VerificationError(
+            f"{folder}: the inputs tried do not exercise the model",
+            why=result.reason.removeprefix("not exercised: "),
+            fix="give real inputs with --inputs arrays.npz (one array per input, by its name)",
+        )
+    raise VerificationError(
+        f"{folder}: the library does not agree with onnxruntime",
+        why=result.reason,
+        fix="do not use it; report the model and verification.json, which has all figures",
+    )
+
+
+def _check_same_interface(artifact: Artifact, model: Model) -> None:
+    """Raise InputError unless the artifact has the model's inputs and outputs."""
+    manifest = artifact.manifest
+    for what, ours, theirs in (
+        ("inputs", manifest.inputs, model.inputs),
+        ("outputs", manifest.outputs, model.outputs),
+    ):
+        compiled = [(tensor.name, tensor.dtype, tensor.shape) for tensor in ours]
+        given = [(tensor.name, tensor.dtype, tensor.shape) for tensor in theirs]
+        if compiled != given:
+            raise InputError(
+                f"{artifact.path}: was not compiled from this model with these shapes",
+                why=f"{what} of the library: {_listing(compiled)}; of the model: {_listing(given)}",
+                fix="give the ONNX file that was compiled, with the same --shape and --value",
+            )
+
+
+def _listing(tensors: Sequence[tuple[str, str, tuple[int, ...]]]) -> str:
+    return ", ".join(f"{name} {dtype}{list(shape)}" for name, dtype, shape in tensors) or "none"
+
+
+def whole_model_tolerance(walk: GraphWalk, name: str, dtype: str) -> Tolerance:
+    """The rule for a model output: quanta behind a quantizer, else by dtype."""
+    is_float = np.dtype(dtype).kind == "f"
+    if not is_float and not walk.is_quantized_integer(name):
+        return float_tolerance(dtype)
+    quantum = walk.quantum(name)
+    if quantum is None:
+        return float_tolerance(dtype)
+    return Tolerance(
+        unit=Unit.QUANTA, limit=WHOLE_MODEL_QUANTA, quantum=quantum if is_float else 1.0
+    )
+
+
+def _choose_inputs(
+    model: Model, inputs: str | Path | Mapping[str, np.ndarray] | None, seeds: Sequence[int]
+) -> _Trial:
+    reference = Reference(model.source)
+    if inputs is not None:
+        return _user_trial(model, reference, inputs)
+    trial = None
+    for scale in SCALES:
+        drawn = tuple(draw_inputs(model, seed, scale) for seed in seeds)
+        expected = tuple(reference.run(arrays) for arrays in drawn)
+        reasons = unexercised(model, expected)
+        source = "drawn" if scale == 1.0 else f"drawn, scaled by {scale:g}"
+        if trial is None or not reasons:
+            trial = _Trial(
+                inputs=drawn,
+                expected=expected,
+                source=source,
+                seeds=tuple(seeds),
+                unexercised=reasons,
+            )
+        if not reasons:
+            break
+    assert trial is not None
+    return trial
+
+
+def _user_trial(
+    model: Model, reference: Reference, inputs: str | Path | Mapping[str, np.ndarray]
+) -> _Trial:
+    if isinstance(inputs, str | Path):
+        arrays, source = read_inputs(Path(inputs), model), Path(inputs).name
+    else:
+        arrays, source = dict(inputs), "given"
+        check_inputs(arrays, model)
+    expected = (reference.run(arrays),)
+    return _Trial(
+        inputs=(arrays,),
+        expected=expected,
+        source=source,
+        seeds=(),
+        unexercised=unexercised(model, expected),
+    )
+
+
+def _load_library(artifact: Artifact) -> tuple[Library | None, str]:
+    """Return the library, or None and why this machine cannot run it."""
+    from compiler.library import load
+
+    return load(artifact.path), ""
+
+
+def _check(
+    artifact: Artifact, library: Library, model: Model, trial: _Trial, *, per_kernel: bool
+) -> Verification:
+    outputs = _compare_outputs(library, model, trial)
+    base = Verification(
+        status=Status.FAILED,
+        reason="",
+        decided_by=Decider.WHOLE_MODEL,
+        outputs=outputs,
+        kernels=(),
+        inputs=trial.source,
+        seeds=trial.seeds,
+        onnxruntime_version=version(),
+        machine=this_machine(),
+    )
+    if trial.unexercised:
+        reasons = "; ".join(f"output {name!r} {why}" for name, why in trial.unexercised.items())
+        return replace(base, decided_by=Decider.NOTHING, reason=f"not exercised: {reasons}")
+    agrees = all(output.passed for output in outputs)
+    if per_kernel or not agrees:
+        kernels = check_kernels(artifact, model, trial.inputs[0])
+        base = replace(base, kernels=kernels)
+    return _judge(base, agrees=agrees, quantized=GraphWalk(model.proto).has_quantizers)
+
+
+def _judge(result: Verification, *, agrees: bool, quantized: bool) -> Verification:
+    wrong = next((output for output in result.outputs if not output.passed), None)
+    first = result.first_difference
+    if agrees and first is None:
+        return replace(result, status=Status.PASSED, reason="all outputs within tolerance")
+    if agrees and first is not None:
+        reason = f"outputs agree, but {_describe(first)}"
+        return replace(result, decided_by=Decider.PER_KERNEL, reason=reason)
+    assert wrong is not None
+    figures = f"output {wrong.name!r}: {wrong.problem}"
+    if first is not None:
+        return replace(result, reason=f"{figures}; {_describe(first)}")
+    if quantized and wrong.max_quanta is not None and np.isfinite(wrong.max_quanta):
+        # Deep integer networks: one value on a boundary of two quanta moves all that follow.
+        reason = f"every kernel agrees alone; whole model: {figures}"
+        return replace(result, status=Status.PASSED, decided_by=Decider.PER_KERNEL, reason=reason)
+    return replace(
+        result, reason=f"{figures}; every kernel agrees alone, so they are joined wrongly"
+    )
+
+
+def _describe(kernel: KernelCheck) -> str:
+    nodes = ", ".join(kernel.onnx_nodes) or "none"
+    return (
+        f"kernel {kernel.index} {kernel.kernel} ({kernel.operator}; ONNX nodes: {nodes}) "
+        f"is the first that differs: {kernel.why}"
+    )
+
+
+def _compare_outputs(library: Library, model: Model, trial: _Trial) -> tuple[Comparison, ...]:
+    walk = GraphWalk(model.proto)
+    found = [library.run(arrays) for arrays in trial.inputs]
+    figures = []
+    for info in model.outputs:
+        tolerance = whole_model_tolerance(walk, info.name, info.dtype)
+        pairs = zip(trial.expected, found, strict=True)
+        figures.append(
+            worst(
+                [
+                    compare(info.name, want[info.name], got[info.name], tolerance)
+                    for want, got in pairs
+                ]
+            )
+        )
+    return tuple(figures)
+
+
+def _not_run(reason: str) -> Verification:
+    return Verification(
+        status=Status.NOT_RUN,
+        reason=reason,
+        decided_by=Decider.NOTHING,
+        outputs=(),
+        kernels=(),
+        inputs="none",
+        seeds=(),
+        onnxruntime_version=version(),
+        machine=this_machine(),
+    )
+
+
+class _CallableModule(ModuleType):
+    """Importing this module puts it in the place of the function ``compiler.verify``."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Verification:
+        return verify(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule
