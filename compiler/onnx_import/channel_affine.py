@@ -158,10 +158,10 @@ def _fold(
 def _channels(linear: onnx.NodeProto, weight_shape: tuple[int, ...]) -> int:
     attributes = {attribute.name: attribute.i for attribute in linear.attribute}
     if linear.op_type == "Gemm":
-        return int(weight_shape[0 if attributes.get("transB") else 1])
+        return weight_shape[0] if attributes.get("transB") else weight_shape[1]
     if linear.op_type == "Conv":
         return weight_shape[0]
-    return weight_shape[1] * attributes.get("group", 1)
+    return weight_shape[1] * int(attributes.get("group", 1))
 
 
 def _along_outputs(

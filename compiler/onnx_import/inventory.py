@@ -42,8 +42,10 @@ def take_inventory(model: onnx.ModelProto, types: Mapping[str, ValueType]) -> In
 
 
 def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield the constant tensors of a graph and of the graphs nested in it."""
     yield from graph.initializer
     for node in graph.node:
+        yield from (a.t for a in node.attribute if a.name == "value" and a.HasField("t"))
         for nested in subgraphs(node):
             yield from _initializers(nested)
 

@@ -60,7 +60,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     if not content:
         raise ModelError(

@@ -136,18 +136,17 @@ def _unknown(name: str, dims: tuple[Dim, ...]) -> list[UnknownDim]:
 
 def unresolved_error(unknown: Sequence[UnknownDim]) -> ModelError:
     """Return the error that names every unknown dimension and a `--shape` that settles it."""
-    first = unknown[0]
     return ModelError(
-        f"input `{first.input}`: {describe(unknown)}",
+        describe(unknown),
         why="the compiler needs every size; only a first dimension (the batch) is 1 by default",
         fix=f"give the size you will run with, for example {shape_options(unknown)}",
     )
 
 
 def describe(unknown: Sequence[UnknownDim]) -> str:
-    """Return which axes are unknown: ``axis 2 (`height`) of `x` is unknown, ...``."""
+    """Return which axes are unknown: ``axis 2 (`height`) of input `x` is unknown, ...``."""
     parts = [
-        f"axis {dim.axis} ({f'`{dim.symbol}`' if dim.symbol else 'no symbol'}) of `{dim.input}`"
+        f"axis {dim.axis} ({f'`{dim.symbol}`' if dim.symbol else 'no symbol'}) of input `{dim.input}`"
         for dim in unknown
     ]
     return f"{', '.join(parts)} {'is' if len(parts) == 1 else 'are'} unknown"
