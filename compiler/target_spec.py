@@ -5,6 +5,7 @@ A target is data: `target_specs/NAME.toml`, or `host`, which is made by looking 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -44,6 +45,7 @@ __all__ = [
     "load_target",
     "missing_cpu_features",
     "required_cpu_features",
+    "runs_here",
 ]
 
 _HOST = "host"
@@ -84,8 +86,20 @@ def required_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
 
 
 def missing_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
-    """Return, sorted, what code for the x86-64 target `spec` may use and this machine lacks."""
+    """Return, sorted, what code for `spec` may use and this machine lacks.
+
+    Empty for another architecture: it is not a feature that is missing there (`runs_here`).
+    """
+    if spec.llvm.architecture != platform.machine():
+        return ()
     return tuple(sorted(set(required_cpu_features(spec)) - host_cpu_features()))
+
+
+def runs_here(spec: TargetSpec) -> bool:
+    """Return whether this machine, without an emulator, can run code for `spec`."""
+    same_system = platform.system() == "Linux" and "-linux-" in spec.llvm.triple
+    same_machine = spec.llvm.architecture == platform.machine()
+    return same_system and same_machine and not missing_cpu_features(spec)
 
 
 def _shipped_folder() -> Path:

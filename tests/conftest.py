@@ -12,7 +12,9 @@ _TESTS = Path(__file__).parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-golden", action="store_true", help="rewrite tests/golden/texts instead of checking"
+        "--update-golden",
+        action="store_true",
+        help="rewrite tests/golden/texts instead of checking",
     )
 
 

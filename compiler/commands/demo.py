@@ -17,7 +17,7 @@ from compiler.commands.output import (
 )
 
 if TYPE_CHECKING:
-    from compiler.demo import DemoResult, EngineResult
+    from compiler.demo import DemoResult
 
 
 @click.command("demo")
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(output: Path, as_json: bool) -> None:
-    """Compile a small trained model for this machine, check it and compare it with onnxruntime.
+    """Compile a small trained model for this machine, check it, compare it with onnxruntime.
 
     The model reads handwritten digits (MNIST, 28x28 pixels).
     """
@@ -43,3 +43,28 @@ def command(output: Path, as_json: bool) -> None:
         print_json({**asdict(result), "folder": str(result.folder)})
     else:
         _print_result(result)
+
+
+def _print_result(result: DemoResult) -> None:
+    count = result.ours.image_count
+    click.echo(f"A network that reads handwritten digits, on {count:,} images it has never seen,")
+    click.echo("one image at a time on one thread:\n")
+    columns = ("", "right answers", "time per image")
+    rows = [
+        (engine.engine, f"{engine.accuracy_percent:.1f} %", f"{engine.us_per_image:.1f} us")
+        for engine in (result.ours, result.reference)
+    ]
+    print_table(columns, rows, right=columns[1:])
+    click.echo(
+        f"\nThe two outputs differ by at most {result.largest_difference:.1e} "
+        f"(the largest output is {result.largest_output:.1f}).\n"
+    )
+    weights = f"{result.weight_bytes:,} bytes of weights in it"
+    facts = [
+        ("library", f"{result.library_bytes:,} bytes, {weights}"),
+        ("memory for a run", f"{result.arena_bytes:,} bytes"),
+        ("needs at run time", ", ".join(result.needs) or "not known here: there is no readelf"),
+        ("it lies in", f"{result.folder} (lib/, include/, src/, CMakeLists.txt, reports)"),
+    ]
+    print_facts(facts)
+    click.echo(f"\nNext: tunesmith run {result.folder}")

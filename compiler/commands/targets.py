@@ -13,6 +13,7 @@ from compiler.target_spec import (
     load_target,
     missing_cpu_features,
     required_cpu_features,
+    runs_here,
 )
 
 
@@ -25,7 +26,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         return
     specs = [load_target(name) for name in available_targets()]
     if as_json:
-        print_json([{**spec.as_dict(), "runs_here": _runs_here(spec)} for spec in specs])
+        print_json([{**spec.as_dict(), "runs_here": runs_here(spec)} for spec in specs])
         return
     columns = ("target", "family", "vector", "L1d", "L2", "L3", "cores", "runs here", "what it is")
     print_table(columns, [_row(spec) for spec in specs], right=columns[2:7])
@@ -34,27 +35,31 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @command.command("show")
 @click.argument("name")
 @json_option
-def show(name: str, as_json: bool) -> None:
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """Show every fact of one target: a name, or the path of a .toml file."""
     spec = load_target(name)
-    if as_json:
-        print_json({**spec.as_dict(), "runs_here": _runs_here(spec)})
+    if as_json or (ctx.parent is not None and ctx.parent.params["as_json"]):
+        print_json({**spec.as_dict(), "runs_here": runs_here(spec)})
         return
+    _print_tables(spec)
+    missing = missing_cpu_features(spec)
+    lacks = "no, lacks " + " ".join(missing)
+    click.echo(f"\nneeds      {' '.join(required_cpu_features(spec)) or 'the baseline only'}")
+    click.echo(f"runs here  {lacks if missing else _yes_or_no(runs_here(spec))}")
+
+
+def _print_tables(spec: TargetSpec) -> None:
     facts = spec.as_dict()
     scalars = {key: value for key, value in facts.items() if not isinstance(value, dict | list)}
     print_facts([(key, _text(value)) for key, value in scalars.items()])
-    for key, table in facts.items():
-        if isinstance(table, dict):
-            click.echo(f"\n[{key}]")
-            print_facts([(name, _text(value)) for name, value in table.items()], indent=2)
-    for region in spec.memory:
-        click.echo(f"\n[memory.{region.name}]")
-        pairs = (("kind", region.kind), ("start_address", f"{region.start_address:#x}"))
-        sizes = (("size_bytes", region.size_bytes), ("align_bytes", region.align_bytes))
-        print_facts([*pairs, *((key, _text(size)) for key, size in sizes)], indent=2)
-    missing = missing_cpu_features(spec)
-    click.echo(f"\nneeds      {' '.join(required_cpu_features(spec)) or 'the baseline only'}")
-    click.echo(f"runs here  {'no, lacks ' + ' '.join(missing) if missing else _runs_here(spec)}")
+    tables = {key: table for key, table in facts.items() if isinstance(table, dict)}
+    for region in facts.get("memory", []):
+        address = {"start_address": f"{region['start_address']:#x}"}
+        tables[f"memory.{region['name']}"] = {**region, **address}
+    for title, table in tables.items():
+        click.echo(f"\n[{title}]")
+        print_facts([(key, _text(value)) for key, value in table.items()], indent=2)
 
 
 def _row(spec: TargetSpec) -> tuple[str, ...]:
@@ -64,19 +69,12 @@ def _row(spec: TargetSpec) -> tuple[str, ...]:
     vector = f"{spec.vector.width_bits} bit x {spec.vector.register_count}"
     return (
         *(spec.name, spec.family, vector, *sizes),
-        *(str(spec.cores.count), _runs_here(spec), text),
+        *(str(spec.cores.count), _yes_or_no(runs_here(spec)), text),
     )
 
 
-def _runs_here(spec: TargetSpec) -> str:
-    """Return whether code for `spec` can be run on this machine: yes or no."""
-    if spec.name == "host":
-        return "yes"
-    import platform
-
-    same = spec.llvm.architecture == platform.machine() and platform.system() == "Linux"
-    native = spec.runner.kind == "native" and "linux" in spec.llvm.triple
-    return "yes" if native and same and not missing_cpu_features(spec) else "no"
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _kib(size_bytes: int) -> str:
