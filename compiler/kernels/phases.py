@@ -98,14 +98,19 @@ def _take_large_allocations(body: Any) -> tuple[Any, list[Any]]:
     found: list[Any] = []
 
     def visit(statement: Any, mutator: Any) -> Any:
-        buffer = statement.buffer
-        if buffer.ty.storage_scope == "local" or _buffer_bytes(buffer) <= STACK_BUFFER_BYTES:
-            return mutator.default_mutate(statement)
-        found.append(buffer)
+        del mutator
+        if not _is_large(statement.buffer):
+            return _on_stack(statement.buffer)
+        found.append(statement.buffer)
         return tirx.Evaluate(tirx.const(0, "int32"))
 
     visitor: Callable[[Any, Any], Any] = visit
     return structural.structural_mutate(body, [(tirx.AllocBuffer, visitor)]), found
+
+
+def _on_stack(buffer: Any) -> Any:
+    """An allocation that stays one: without the mark TVM asks its runtime for a workspace."""
+    return tirx.AllocBuffer(buffer, annotations={"disable_lower_builtin": tirx.const(1, "int32")})
 
 
 def cut_into_phases(func: PrimFunc) -> PhasedKernel:
@@ -132,7 +137,7 @@ def cut_into_phases(func: PrimFunc) -> PhasedKernel:
     phases = []
     for group, buffers in zip(bodies, worker_buffers, strict=True):
         head = [
-            *(tirx.AllocBuffer(b) for b in private if _used_here(b, declarations, group)),
+            *(_on_stack(b) for b in private if _used_here(b, declarations, group)),
             *declarations,
             *bindings,
         ]
@@ -213,4 +218,7 @@ def _worker_view(worker: Any, placed: _WorkerBuffer) -> Any:
 
 def _over_range(loop: Any, begin: Any, end: Any) -> Any:
     """``for i in parallel(extent)`` as ``for i in range(begin, end)``."""
+    dtype = str(loop.loop_var.ty.dtype)  # some operators of TVM index with 64 bits
+    if dtype != "int32":
+        begin, end = tirx.Cast(dtype, begin), tirx.Cast(dtype, end)
     return tirx.For(loop.loop_var, begin, end - begin, tirx.ForKind.SERIAL, loop.body)

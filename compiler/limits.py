@@ -1,0 +1,59 @@
+"""Hold a compiled model to what its target, or the user, allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compiler.errors import LimitError
+from compiler.memory_plan import MemoryPlan
+from compiler.program import CompiledKernel, Program
+from compiler.target_spec import TargetSpec
+
+_LARGEST = 3  # how many tensors or kernels an error names
+
+
+def check_limits(
+    spec: TargetSpec,
+    program: Program,
+    kernels: Mapping[str, CompiledKernel],
+    plan: MemoryPlan,
+) -> None:
+    """Refuse a model that needs more RAM or flash than the target's limits.
+
+    RAM is the planned regions, flash the kernels' code and the weights.
+
+    Raises:
+        LimitError: with the amount, the limit, and what needs most.
+    """
+    flash = sum(kernel.code_bytes for kernel in kernels.values())
+    flash += sum(array.nbytes for array in program.constants.values())
+    ram = sum(region.size_bytes for region in plan.regions)
+    _check("ram_bytes", ram, spec.limits.ram_bytes, _largest_buffers(program, plan))
+    _check("flash_bytes", flash, spec.limits.flash_bytes, _largest_constants(program))
+
+
+def _check(name: str, needed: int, limit: int | None, largest: str) -> None:
+    if limit is None or needed <= limit:
+        return
+    raise LimitError(
+        f"the model needs {needed:,} {name.replace('_', ' of ', 1).replace('of bytes', 'bytes')}",
+        why=f"the limit {name} is {limit:,}; largest: {largest}",
+        fix=f"raise it with --limit {name}={needed}, or make the model smaller",
+    )
+
+
+def _largest_buffers(program: Program, plan: MemoryPlan) -> str:
+    sizes = sorted(plan.buffers.items(), key=lambda item: (-item[1].size_bytes, item[0]))
+    names = [program.values[value].onnx_name or f"value {value}" for value, _ in sizes]
+    return _listing(names, [placement.size_bytes for _, placement in sizes])
+
+
+def _largest_constants(program: Program) -> str:
+    arrays = sorted(program.constants.items(), key=lambda item: (-item[1].nbytes, item[0]))
+    names = [f"constant {'x'.join(map(str, array.shape))}" for _, array in arrays]
+    return _listing(names, [array.nbytes for _, array in arrays])
+
+
+def _listing(names: list[str], sizes: list[int]) -> str:
+    pairs = list(zip(names, sizes, strict=True))[:_LARGEST]
+    return ", ".join(f"{name} ({size:,} bytes)" for name, size in pairs) or "nothing"

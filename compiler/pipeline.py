@@ -1,0 +1,227 @@
+"""The whole road: ONNX file and target name in, checked artifact out. The only part that knows it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from compiler.artifact.folder import replaced_folder
+from compiler.artifact.manifest import Artifact, ModelInfo, Provenance, TargetInfo
+from compiler.artifact.weights import WeightsForm
+from compiler.artifact.write import write_artifact
+from compiler.errors import VerificationError
+from compiler.limits import check_limits
+from compiler.memory_plan import MemoryPlan, Region, plan_memory
+from compiler.onnx_import.load import load_model
+from compiler.onnx_import.model import Model
+from compiler.onnx_import.support import require_supported
+from compiler.program import CompiledKernel, Program
+from compiler.target_spec import TargetSpec, load_target, required_cpu_features
+from compiler.toolchain import Toolchain, find_toolchain
+from compiler.version import VERSION
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VerifyMode = Literal["auto", "require", "skip"]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Built:
+    """What is known before anything is written."""
+
+    program: Program
+    kernels: dict[str, CompiledKernel]
+    stages: tuple[str, ...]
+    relax_plan_bytes: int
+
+
+def compile(  # noqa: A001  # the verb of the command line
+    model: str | Path | Model,
+    *,
+    target: str | Path | TargetSpec,
+    output: str | Path,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    values: Mapping[str, float | int | bool] | None = None,
+    threads: int | None = None,
+    inputs: str | Path | Mapping[str, np.ndarray] | None = None,
+    limits: Mapping[str, int] | None = None,
+    verify: VerifyMode = "auto",
+    weights: WeightsForm = "incbin",
+    jobs: int = 1,
+    dump_stages: str | Path | None = None,
+    report: Report = lambda _: None,
+) -> Artifact:
+    """Compile an ONNX model to a stand-alone library and check it against onnxruntime.
+
+    Args:
+        target: a target's name, the path of a spec, or a spec.
+        output: the artifact folder; it appears when everything has succeeded, or not at all.
+        shapes: shapes for inputs with dynamic dimensions, by input name.
+        values: values for scalar inputs that become constants, by input name.
+        threads: how many threads a session uses unless told otherwise; the target's cores if None.
+        inputs: arrays for the check, or an .npz file with them; drawn from the model if None.
+        limits: replace the target's limits, by name (``ram_bytes``).
+        verify: "auto" checks where this machine can run the target, "require" makes it an error
+            if it cannot, "skip" does not check.
+        jobs: how many kernels are compiled at a time; does not change a byte of the output.
+        dump_stages: a folder for the module after each stage, for reading.
+        report: called with the name of each step before it starts.
+
+    Raises:
+        CompilerError: with what happened, why, and how to fix it.
+    """
+    spec = target if isinstance(target, TargetSpec) else load_target(target)
+    spec = spec.with_limits(**limits) if limits else spec
+    toolchain = find_toolchain(spec.toolchain.cc)
+    report("load")
+    loaded = model if isinstance(model, Model) else load_model(
+        Path(model), shapes=shapes or {}, values=values or {}
+    )
+    require_supported(loaded)
+    built = _build(loaded, spec, jobs=jobs, dump_stages=dump_stages, report=report)
+    report("plan-memory")
+    memory = {name: kernel.memory for name, kernel in built.kernels.items()}
+    plan = plan_memory(built.program, memory, _regions(spec), spec.arena_align_bytes)
+    check_limits(spec, built.program, built.kernels, plan)
+    threads = spec.cores.count if threads is None else threads
+    options = {"threads": threads, "weights": weights, "records": "none"}
+    provenance = Provenance(
+        options=options,
+        tool_versions=_tool_versions(toolchain),
+        stages=built.stages,
+        records_used=(),
+    )
+    destination = Path(output)
+    with replaced_folder(destination) as folder:
+        report("link")
+        artifact = _write(
+            folder, loaded, spec, built, plan, toolchain, provenance, threads, weights, jobs
+        )
+        if verify != "skip":
+            report("verify")
+            _verify(folder, loaded, inputs, verify)
+    return replace(artifact, path=destination)
+
+
+def _build(
+    model: Model,
+    spec: TargetSpec,
+    *,
+    jobs: int,
+    dump_stages: str | Path | None,
+    report: Report,
+) -> _Built:
+    """Lower the graph, schedule its kernels and generate their code."""
+    # TVM takes more than a second to import: bad input should be refused before that.
+    from compiler.kernels.build import build_kernel
+    from compiler.onnx_import.to_relax import to_relax
+    from compiler.relax_program import extract_program
+    from compiler.scheduling import distinct_workloads, relax_plan_bytes, schedule_kernel
+    from compiler.stages.graph_stages import graph_stages
+    from compiler.stages.stage import run_stages
+    from compiler.tvm_target import tvm_target
+
+    report("import")
+    target = tvm_target(spec)
+    stages = graph_stages(spec)
+    dump_folder = None if dump_stages is None else Path(dump_stages)
+    mod = run_stages(
+        to_relax(model), stages, target=target, report=report, dump_folder=dump_folder
+    )
+    workloads = distinct_workloads(mod, extract_program(mod, model))
+
+    def build(name: str) -> CompiledKernel:
+        func, count = workloads.functions[name], workloads.input_counts[name]
+        scheduled = schedule_kernel(name, func, count, spec)
+        return build_kernel(
+            scheduled.func,
+            name=name,
+            input_count=count,
+            outcome=scheduled.outcome,
+            target=target,
+        )
+
+    report("kernels")
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        kernels = list(pool.map(build, workloads.functions))
+    return _Built(
+        program=workloads.program,
+        kernels={kernel.name: kernel for kernel in kernels},
+        stages=tuple(stage.name for stage in stages),
+        relax_plan_bytes=relax_plan_bytes(mod, target),
+    )
+
+
+def _regions(spec: TargetSpec) -> tuple[Region, ...]:
+    """RAM regions in the order that the planner fills them; one without a limit when hosted."""
+    if spec.is_hosted:
+        return (Region(name="arena", size_bytes=None, alignment=spec.arena_align_bytes),)
+    ram = [region for region in spec.memory if region.kind == "ram"]
+    return tuple(
+        Region(name=region.name, size_bytes=region.size_bytes, alignment=region.align_bytes)
+        for region in sorted(ram, key=lambda region: region.rank)
+    )
+
+
+def _tool_versions(toolchain: Toolchain) -> dict[str, str]:
+    names = ("apache-tvm", "apache-tvm-ffi", "onnx", "onnxruntime", "numpy")
+    return {"tunesmith": VERSION, "cc": toolchain.version, **{n: version(n) for n in names}}
+
+
+def _write(
+    folder: Path,
+    model: Model,
+    spec: TargetSpec,
+    built: _Built,
+    plan: MemoryPlan,
+    toolchain: Toolchain,
+    provenance: Provenance,
+    threads: int,
+    weights: WeightsForm,
+    jobs: int,
+) -> Artifact:
+    from schedules.rules import RULE_SET_VERSION
+
+    fingerprint = spec.fingerprint(
+        threads=threads,
+        tvm_version=provenance.tool_versions["apache-tvm"],
+        rule_set_version=RULE_SET_VERSION,
+    )
+    return write_artifact(
+        folder,
+        model=ModelInfo(name=model.name, digest=model.digest),
+        target=TargetInfo(
+            name=spec.name,
+            family=spec.family,
+            triple=spec.llvm.triple,
+            fingerprint=fingerprint,
+        ),
+        program=built.program,
+        kernels=built.kernels,
+        plan=plan,
+        toolchain=toolchain,
+        provenance=provenance,
+        required_features=required_cpu_features(spec),
+        relax_plan_bytes=built.relax_plan_bytes,
+        weights=weights,
+        jobs=jobs,
+    )
+
+
+def _verify(folder: Path, model: Model, inputs: Any, mode: VerifyMode) -> None:
+    from compiler.verification.result import Status
+    from compiler.verify import verify
+
+    result = verify(folder, model, inputs=inputs)
+    if result.status is Status.NOT_RUN and mode == "require":
+        raise VerificationError(
+            "the library was not checked",
+            why=f"this machine cannot run it: {result.reason}",
+            fix="compile on a machine that can, or leave out --require-verify",
+        )
