@@ -50,3 +50,7 @@ class VerificationError(CompilerError):
 
 class LimitError(CompilerError):
     """The compiled model needs more than the target or the user allows."""
+
+
+class OtherMachineError(ArtifactError):
+    """An artifact is whole, but made for a machine that this one is not."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,18 +24,16 @@ def replaced_folder(destination: Path) -> Iterator[Path]:
         ArtifactError: there is something at `destination` that is not an artifact, or it cannot
             be written.
     """
+    destination = destination.resolve()
     _refuse_foreign(destination)
     created = _missing_parents(destination)
-    work: Path | None = None
+    work = _unused_sibling(destination)
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+        work.mkdir(parents=True)
         yield work
-        work.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in
         _put_in_place(work, destination)
     except BaseException as error:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
         for parent in created:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
@@ -81,10 +79,8 @@ def _missing_parents(destination: Path) -> list[Path]:
     return [parent for parent in destination.parents if not parent.exists()]
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unused_sibling(destination: Path) -> Path:
+    return destination.with_name(f".{destination.name}-{secrets.token_hex(8)}")
 
 
 def _put_in_place(work: Path, destination: Path) -> None:
@@ -92,8 +88,8 @@ def _put_in_place(work: Path, destination: Path) -> None:
     if not destination.exists():
         work.rename(destination)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    destination.rename(old)  # over an empty folder
+    old = _unused_sibling(destination)
+    destination.rename(old)
     try:
         work.rename(destination)
     except OSError:

@@ -14,7 +14,7 @@ JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "Jso
 
 
 def to_json(record: Any) -> str:
-    """Return `record` (a dataclass or plain data) as stable text: sorted keys, one final newline."""
+    """Return a dataclass or plain data as stable text: sorted keys, a newline at the end."""
     plain = asdict(record) if is_dataclass(record) and not isinstance(record, type) else record
     return json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 

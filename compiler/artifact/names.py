@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 
 # C99 and C++20, both lower case.
-_KEYWORDS = frozenset(
-    """
+_KEYWORDS_TEXT = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t
     char32_t class co_await co_return co_yield compl concept const const_cast consteval constexpr
     constinit continue decltype default delete do double dynamic_cast else enum explicit export
@@ -16,18 +15,17 @@ _KEYWORDS = frozenset(
     return short signed sizeof static static_assert static_cast struct switch template this
     thread_local throw true try typedef typeid typename union unsigned using virtual void volatile
     wchar_t while xor xor_eq errno stdin stdout stderr unix linux
-    """.split()
-)
+"""
+_KEYWORDS = frozenset(_KEYWORDS_TEXT.split())
 
 # NAME.h, libNAME.so, or NAME_create and its like, exist already in libc or in tunesmith.h.
-_TAKEN_PREFIXES = frozenset(
-    """
+_TAKEN_TEXT = """
     aio assert c complex crypt ctype dl errno fcntl fenv float gcc inttypes iso646 limits link
     locale m malloc math memory mqueue mtx cnd tss poll pthread rt sched search semaphore sem setjmp
     signal spawn stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib string strings tar
     termios tgmath thrd threads time timer tunesmith unistd util utime wchar wctype
-    """.split()
-)
+"""
+_TAKEN_PREFIXES = frozenset(_TAKEN_TEXT.split())
 
 
 def c_identifier(name: str, *, fallback: str) -> str:

@@ -155,9 +155,7 @@ def _build(
         jobs=jobs,
     )
     objects = [*compiled, *_write_kernels(build, model)]
-    paths = link_libraries(
-        folder, objects, prefix=prefix, toolchain=toolchain, build=_BUILD_FOLDER
-    )
+    paths = link_libraries(folder, objects, prefix=prefix, toolchain=toolchain, build=_BUILD_FOLDER)
     for file in build.iterdir():
         file.unlink()
     build.rmdir()

@@ -1,0 +1,82 @@
+"""The user's arrays: checked against the model, and as pointers."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+
+from compiler.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorSpec:
+    """Name, dtype and shape of an input or output."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def array_dtype(self) -> np.dtype:
+        """NumPy knows no bfloat16: such an array holds the bits."""
+        return np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype)
+
+
+def checked_inputs(
+    specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
+    """Return the arrays in the order of `specs`, dense; one that is not is copied.
+
+    Raises:
+        InputError: a name is missing or unknown, or a dtype or shape is not the model's.
+    """
+    known = [spec.name for spec in specs]
+    for name in inputs:
+        if name not in known:
+            raise _unknown(name, known)
+    return [_checked(spec, inputs) for spec in specs]
+
+
+def pointers(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:
+    """Return a C array of the arrays' addresses."""
+    addresses = [array.__array_interface__["data"][0] for array in arrays]
+    return (ctypes.c_void_p * len(addresses))(*addresses)
+
+
+def _checked(spec: TensorSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    if spec.name not in inputs:
+        raise InputError(
+            f"input `{spec.name}` is missing",
+            why="the model needs all of its inputs",
+            fix=f"add an array of {_described(spec.dtype, spec.shape)}",
+        )
+    array = np.asarray(inputs[spec.name])
+    if array.dtype != spec.array_dtype or array.shape != spec.shape:
+        is_dtype = array.dtype != spec.array_dtype
+        cast = f"array.astype({spec.array_dtype.name!r})"
+        raise InputError(
+            f"input `{spec.name}` is {_described(str(array.dtype), array.shape)}",
+            why=f"the model was compiled for {_described(spec.dtype, spec.shape)}",
+            fix=f"convert it, for example with {cast}"
+            if is_dtype
+            else "give it that shape, or "
+            f"compile the model with --shape {spec.name}={'x'.join(map(str, array.shape))}",
+        )
+    return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _unknown(name: str, known: Sequence[str]) -> InputError:
+    nearest = get_close_matches(name, known, n=1, cutoff=0.4)
+    return InputError(
+        f"the model has no input `{name}`",
+        why=f"its inputs are: {', '.join(known) or '(none)'}",
+        fix=f"did you mean `{nearest[0]}`?" if nearest else "use one of these names",
+    )
+
+
+def _described(dtype: str, shape: tuple[int, ...]) -> str:
+    return f"{dtype}[{', '.join(map(str, shape))}]"
