@@ -71,7 +71,7 @@ def run_demo(folder: Path, report: Report) -> DemoResult:
     from compiler.array_files import read_arrays
     from compiler.pipeline import compile as compile_model
 
-    artifact = compile_model(MODEL, target="host", output=folder, progress=report)
+    artifact = compile_model(MODEL, target="host", output=folder, report=report)
     arrays = read_arrays(TEST_SET)
     report("classify the test set")
     return _compare(artifact, arrays["x"], arrays["y"], report)

@@ -13,7 +13,7 @@ from compiler.errors import InputError
 
 def test_arrays_come_back_under_any_name(tmp_path: Path) -> None:
     path = tmp_path / "out.npz"
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "file": np.arange(3, dtype=np.int8),
         "StatefulPartitionedCall_1:0": np.eye(2, dtype=np.float32),
         "scalar": np.array(2.5),
