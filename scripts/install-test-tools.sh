@@ -4,7 +4,7 @@
 set -eu
 
 missing=""
-for pair in cc:gcc readelf:binutils nm:binutils cmake:cmake; do
+for pair in cc:gcc readelf:binutils cmake:cmake; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -n "$missing" ] || exit 0

@@ -70,6 +70,10 @@ def drawn_inputs(inputs: Iterable[_Tensor]) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     arrays: dict[str, np.ndarray] = {}
     for tensor in inputs:
+        if tensor.dtype == "bfloat16":  # the upper half of a float32; NumPy holds it as bits
+            bits = random.standard_normal(tensor.shape).astype("float32").view("uint32")
+            arrays[tensor.name] = (bits >> 16).astype("uint16")
+            continue
         dtype = np.dtype(tensor.dtype)
         if dtype.kind == "f":
             arrays[tensor.name] = random.standard_normal(tensor.shape).astype(dtype)

@@ -130,3 +130,10 @@ def test_drawn_inputs_spread_and_repeat(dtype: str, low: int, high: int) -> None
     assert arrays["x"].min() >= low
     assert arrays["x"].max() <= high
     assert len(np.unique(arrays["x"])) >= min(high - low, 200) - 5
+
+
+def test_drawn_bfloat16_is_bits() -> None:
+    bits = drawn_inputs([Tensor("x", "bfloat16", (4, 5000))])["x"]
+    assert str(bits.dtype) == "uint16"
+    values = (bits.astype("uint32") << 16).view("float32")
+    assert abs(float(values.std()) - 1) < 0.05
