@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from compiler.artifact.manifest import Artifact, read_artifact
-from compiler.errors import InputError, VerificationError
+from compiler.errors import InputError, OtherMachineError, VerificationError
+from compiler.library import Library, load
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.verification.comparison import (
@@ -26,7 +27,7 @@ from compiler.verification.comparison import (
 )
 from compiler.verification.exercise import unexercised
 from compiler.verification.graph_walk import GraphWalk
-from compiler.verification.kernel_check import KernelCheck, check_kernels
+from compiler.verification.kernel_check import check_kernels
 from compiler.verification.reference import Reference, version
 from compiler.verification.result import (
     Decider,
@@ -35,10 +36,8 @@ from compiler.verification.result import (
     this_machine,
     write_verification,
 )
+from compiler.verification.verdict import judge
 from compiler.verification_inputs import Arrays, check_inputs, draw_inputs, read_inputs
-
-if TYPE_CHECKING:
-    from compiler.library import Library
 
 SEEDS = (0, 1, 2)
 # Tried in turn until every output answers to the inputs: a softmax may saturate on noise.
@@ -77,14 +76,15 @@ def verify(
         VerificationError: an output differs, or the inputs exercise nothing.
         ArtifactError, InputError, ModelError: what was given cannot be used.
     """
-    result = check(artifact, model, inputs=inputs, per_kernel=per_kernel, seeds=seeds)
-    require_passed(Path(artifact), result)
+    loaded = model if isinstance(model, Model) else load_model(model)
+    result = check(artifact, loaded, inputs=inputs, per_kernel=per_kernel, seeds=seeds)
+    require_passed(loaded.name, result)
     return result
 
 
 def check(
     artifact: str | Path,
-    model: str | Path | Model,
+    model: Model,
     *,
     inputs: str | Path | Mapping[str, np.ndarray] | None = None,
     per_kernel: bool = False,
@@ -92,32 +92,36 @@ def check(
 ) -> Verification:
     """As `verify`, but a failure is returned like any other result."""
     opened = read_artifact(Path(artifact))
-    loaded = model if isinstance(model, Model) else load_model(model)
     library, refusal = _load_library(opened)
     if library is None:
         result = _not_run(refusal)
     else:
-        _check_same_interface(opened, loaded)
-        trial = _choose_inputs(loaded, inputs, seeds)
-        result = _check(opened, library, loaded, trial, per_kernel=per_kernel)
+        _check_same_interface(opened, model)
+        with library:
+            trial = _choose_inputs(model, inputs, seeds)
+            result = _check(opened, library, model, trial, per_kernel=per_kernel)
     write_verification(opened.verification_path, result)
     return result
 
 
-def require_passed(folder: Path, result: Verification) -> None:
-    """Raise VerificationError for a failed result; one that was not run is left to the caller."""
+def require_passed(name: str, result: Verification) -> None:
+    """Raise VerificationError for a failed result; one that was not run is left to the caller.
+
+    Args:
+        name: what the error calls the library.
+    """
     if result.status is not Status.FAILED:
         return
     if result.decided_by is Decider.NOTHING:
         raise VerificationError(
-            f"{folder}: the inputs tried do not exercise the model",
+            f"{name}: the inputs tried do not exercise the model",
             why=result.reason.removeprefix("not exercised: "),
             fix="give real inputs with --inputs arrays.npz (one array per input, by its name)",
         )
     raise VerificationError(
-        f"{folder}: the library does not agree with onnxruntime",
+        f"{name}: the library does not agree with onnxruntime",
         why=result.reason,
-        fix="do not use it; report the model and verification.json, which has all figures",
+        fix="do not use it; report these figures with the model, they show a fault of the compiler",
     )
 
 
@@ -201,9 +205,10 @@ def _user_trial(
 
 def _load_library(artifact: Artifact) -> tuple[Library | None, str]:
     """Return the library, or None and why this machine cannot run it."""
-    from compiler.library import load
-
-    return load(artifact.path), ""
+    try:
+        return load(artifact.path), ""
+    except OtherMachineError as refusal:
+        return None, f"{refusal.what}: {refusal.why}"
 
 
 def _check(
@@ -228,36 +233,7 @@ def _check(
     if per_kernel or not agrees:
         kernels = check_kernels(artifact, model, trial.inputs[0])
         base = replace(base, kernels=kernels)
-    return _judge(base, agrees=agrees, quantized=GraphWalk(model.proto).has_quantizers)
-
-
-def _judge(result: Verification, *, agrees: bool, quantized: bool) -> Verification:
-    wrong = next((output for output in result.outputs if not output.passed), None)
-    first = result.first_difference
-    if agrees and first is None:
-        return replace(result, status=Status.PASSED, reason="all outputs within tolerance")
-    if agrees and first is not None:
-        reason = f"outputs agree, but {_describe(first)}"
-        return replace(result, decided_by=Decider.PER_KERNEL, reason=reason)
-    assert wrong is not None
-    figures = f"output {wrong.name!r}: {wrong.problem}"
-    if first is not None:
-        return replace(result, reason=f"{figures}; {_describe(first)}")
-    if quantized and wrong.max_quanta is not None and np.isfinite(wrong.max_quanta):
-        # Deep integer networks: one value on a boundary of two quanta moves all that follow.
-        reason = f"every kernel agrees alone; whole model: {figures}"
-        return replace(result, status=Status.PASSED, decided_by=Decider.PER_KERNEL, reason=reason)
-    return replace(
-        result, reason=f"{figures}; every kernel agrees alone, so they are joined wrongly"
-    )
-
-
-def _describe(kernel: KernelCheck) -> str:
-    nodes = ", ".join(kernel.onnx_nodes) or "none"
-    return (
-        f"kernel {kernel.index} {kernel.kernel} ({kernel.operator}; ONNX nodes: {nodes}) "
-        f"is the first that differs: {kernel.why}"
-    )
+    return judge(base, agrees=agrees, quantized=GraphWalk(model.proto).has_quantizers)
 
 
 def _compare_outputs(library: Library, model: Model, trial: _Trial) -> tuple[Comparison, ...]:

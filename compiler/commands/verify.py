@@ -53,7 +53,7 @@ def command(
         print_json(result.as_json())
     else:
         print_verification(result)
-    require_passed(folder, result)
+    require_passed(str(folder), result)
 
 
 def print_verification(result: Verification) -> None:

@@ -130,13 +130,11 @@ def _bench_model(
     model = load_model(path, shapes=shapes, values=values)
     artifact = folder / "artifact"
     compile_model(
-        path,
+        model,
         target=conditions.target,
         output=artifact,
-        shapes=shapes,
-        values=values,
         threads=conditions.threads,
-        verify=conditions.verify,
+        verify="require" if conditions.verify else "skip",
     )
     fixed = folder / "model.onnx"  # with the same shapes and values as the library has
     onnx.save(model.source, str(fixed))

@@ -42,10 +42,11 @@ class ArtifactReport:
 
     values: tuple[ReportedValue, ...]
     calls: tuple[ReportedCall, ...]
+    ports: tuple[tuple[str, int], ...]  # name and value id of the model's inputs and outputs
 
     def onnx_names(self) -> dict[int, str]:
         """Return one ONNX name for each storage that has any: views hold the same elements."""
-        names: dict[int, str] = {}
+        names = {self.values[value].storage: name for name, value in self.ports}
         for value in self.values:
             if value.onnx_name:
                 names.setdefault(value.storage, value.onnx_name)
@@ -62,6 +63,7 @@ def read_report(artifact: Artifact) -> ArtifactReport:
     return ArtifactReport(
         values=tuple(_value(item) for item in data["values"]),
         calls=tuple(_call(item) for item in data["kernels"]),
+        ports=tuple((port["name"], port["value"]) for port in data["inputs"] + data["outputs"]),
     )
 
 

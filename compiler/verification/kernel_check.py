@@ -45,7 +45,7 @@ class KernelCheck:
     operator: str
     onnx_nodes: tuple[str, ...]
     comparisons: tuple[Comparison, ...]  # of outputs that the ONNX graph knows
-    own_inputs: tuple[int, ...]  # value ids that only earlier kernels could give
+    fed_by: tuple[int, ...]  # calls whose own results it read: ONNX has no such value
     unknown_outputs: tuple[int, ...]  # value ids compared through a later kernel only
     problem: str = ""  # other than a difference: it wrote outside its output
 
@@ -70,7 +70,7 @@ class KernelCheck:
             "passed": self.passed,
             "problem": self.problem,
             "outputs": [comparison.as_json() for comparison in self.comparisons],
-            "inputs_from_earlier_kernels": list(self.own_inputs),
+            "fed_by_kernels": list(self.fed_by),
             "outputs_unknown_to_onnx": list(self.unknown_outputs),
         }
 
@@ -139,6 +139,7 @@ class _Runner:
         self._names = names
         self._known = known
         self._own: dict[int, np.ndarray] = {}  # by storage
+        self._maker: dict[int, int] = {}  # call that made it, by storage
 
     def check(self, call: ReportedCall, walk: GraphWalk) -> KernelCheck:
         inputs = [self._values[value] for value in call.inputs]
@@ -151,6 +152,7 @@ class _Runner:
             expected = self._reference(value)
             if expected is None:
                 self._own[value.storage] = actual
+                self._maker[value.storage] = call.index
                 unknown.append(value.id)
                 continue
             name = self._names[value.storage]
@@ -162,7 +164,9 @@ class _Runner:
             operator=call.operator,
             onnx_nodes=call.onnx_nodes,
             comparisons=tuple(comparisons),
-            own_inputs=tuple(value.id for value in inputs if value.storage in self._own),
+            fed_by=tuple(
+                self._maker[value.storage] for value in inputs if value.storage in self._maker
+            ),
             unknown_outputs=tuple(unknown),
             problem="" if intact else "writes outside its outputs and scratch",
         )

@@ -14,7 +14,7 @@ import numpy as np
 from compiler.toolchain import find_toolchain, run_tool
 
 # Around every block, so that a kernel that writes outside its tensor is caught.
-GUARD_BYTES = 64
+GUARD_BYTES = 4096  # a page: longer than a row of most tensors
 GUARD = 0xA5
 
 
