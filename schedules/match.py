@@ -15,7 +15,7 @@ from tvm_ffi import structural
 from schedules.roles import ROLE
 
 _SPATIAL, _REDUCTION = 0, 2  # IterVar.iter_type: data-parallel, commutative reduction
-_CHEAP_OPS = {"tirx.if_then_else", "tirx.likely", "tirx.bitwise_and", "tirx.bitwise_or"}
+_CHEAP_OPS = {"tirx.likely", "tirx.round", "tirx.floor", "tirx.ceil", "tirx.fabs", "tirx.sqrt"}
 
 
 def root_block(sch: s_tir.Schedule) -> Any | None:
@@ -45,6 +45,18 @@ def role(sch: s_tir.Schedule, block: Any) -> str | None:
     """What the stage that made the block said it is, None if nothing."""
     value = sch.get(block).annotations.get(ROLE)
     return None if value is None else str(value)
+
+
+def block_with_role(sch: s_tir.Schedule, wanted: str) -> Any | None:
+    """The one block of that role, None if there is none or more than one."""
+    found = [block for block in blocks(sch) if role(sch, block) == wanted]
+    return found[0] if len(found) == 1 else None
+
+
+def sole_consumer(sch: s_tir.Schedule, block: Any) -> Any | None:
+    """The one block that reads what this block writes, None if there are more."""
+    consumers = list(sch.get_consumers(block))
+    return consumers[0] if len(consumers) == 1 else None
 
 
 def axis_kinds(sch: s_tir.Schedule, block: Any) -> str:
@@ -102,7 +114,7 @@ def is_padding(sch: s_tir.Schedule, block: Any) -> bool:
     """Whether the block chooses between an element and a constant by its position."""
     value = getattr(sch.get(block).body, "value", None)
     operator = getattr(getattr(value, "op", None), "name", "")
-    return operator == "tirx.if_then_else" and not is_reduction(sch, block)
+    return operator.endswith(".if_then_else") and not is_reduction(sch, block)
 
 
 def loads(statement: Any) -> list[Any]:

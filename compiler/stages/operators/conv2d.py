@@ -33,6 +33,11 @@ class Conv2dSignature:
         return self.groups == self.in_channels and self.groups > 1
 
     @property
+    def is_pointwise(self) -> bool:
+        """A matrix product over all positions: rows need not be told apart."""
+        return self.kernel == self.strides == (1, 1) and not any(self.pads)
+
+    @property
     def group_out_channels(self) -> int:
         return self.out_channels // self.groups
 
@@ -80,13 +85,14 @@ def _padded(data: te.Tensor, pads: tuple[int, int, int, int]) -> te.Tensor:
     batch, channels, height, width = (int(extent) for extent in data.shape)
 
     def element(n: Any, c: Any, y: Any, x: Any) -> Any:
-        inside = []
-        if top or bottom:
-            inside += [y >= top, y < top + height]
-        if left or right:
-            inside += [x >= left, x < left + width]
+        # Two tests, one in the other: the row's leaves the loop over a row.
+        zero = tirx.const(0.0, str(data.dtype))
         value = data[n, c, y - top, x - left]
-        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0.0, str(data.dtype)))
+        if left or right:
+            value = tirx.if_then_else(tirx.all(x >= left, x < left + width), value, zero)
+        if top or bottom:
+            value = tirx.if_then_else(tirx.all(y >= top, y < top + height), value, zero)
+        return value
 
     shape = (batch, channels, height + top + bottom, width + left + right)
     return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})
@@ -96,36 +102,40 @@ def packed_conv2d(data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature) -> t
     """``out[N, O, OH, OW]`` from ``data[N, C, H, W]`` and ``weight[G, O/G/L, I, KH, KW, L]``."""
     groups, blocks, group_in, kernel_h, kernel_w, lanes = (int(extent) for extent in weight.shape)
     out_h, out_w = sig.out_extent
+    rows, columns = (1, out_h * out_w) if sig.is_pointwise else (out_h, out_w)
     padded = _padded(data, sig.pads)
     channel = te.reduce_axis((0, group_in), "channel")
     tap_y = te.reduce_axis((0, kernel_h), "tap_y")
     tap_x = te.reduce_axis((0, kernel_w), "tap_x")
 
-    def accumulate(n: Any, g: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
-        source = padded[
-            n,
-            g * group_in + channel,
+    def position(y: Any, x: Any) -> tuple[Any, Any]:
+        if sig.is_pointwise:
+            return x // out_w, x % out_w
+        return (
             y * sig.strides[0] + tap_y * sig.dilation[0],
             x * sig.strides[1] + tap_x * sig.dilation[1],
-        ]
+        )
+
+    def accumulate(n: Any, g: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
+        source = padded[(n, g * group_in + channel, *position(y, x))]
         taps = [channel, tap_y, tap_x]
         return te.sum(source * weight[g, o, channel, tap_y, tap_x, lane], axis=taps)
 
     blocked = te.compute(
-        (sig.batch, groups, blocks, out_h, out_w, lanes),
+        (sig.batch, groups, blocks, rows, columns, lanes),
         accumulate,
         name="conv2d",
         attrs={roles.ROLE: roles.CONV2D},
     )
     group_out = sig.group_out_channels
-    return te.compute(
-        (sig.batch, sig.out_channels, out_h, out_w),
-        lambda n, o, y, x: blocked[
-            n, o // group_out, (o % group_out) // lanes, y, x, (o % group_out) % lanes
-        ],
-        name="unpack",
-        attrs={roles.ROLE: roles.UNPACK},
-    )
+
+    def plain(n: Any, o: Any, y: Any, x: Any) -> Any:
+        where = (0, y * out_w + x) if sig.is_pointwise else (y, x)
+        inside = o % group_out
+        return blocked[(n, o // group_out, inside // lanes, *where, inside % lanes)]
+
+    shape = (sig.batch, sig.out_channels, out_h, out_w)
+    return te.compute(shape, plain, name="unpack", attrs={roles.ROLE: roles.UNPACK})
 
 
 def depthwise_conv2d(data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature) -> te.Tensor:
