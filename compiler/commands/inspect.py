@@ -152,8 +152,10 @@ def _print_budgets(spec: TargetSpec, budgets: Sequence[dict[str, Any]]) -> None:
         click.echo(f"target {spec.name} sets no memory limits")
         return
     rows = [
-        (b["limit"], b["what"], f"{b['need_bytes']:,}", f"{b['limit_bytes']:,}")
-        + ("yes" if b["fits"] else "no",)
+        (
+            *(b["limit"], b["what"], f"{b['need_bytes']:,}", f"{b['limit_bytes']:,}"),
+            "yes" if b["fits"] else "no",
+        )
         for b in budgets
     ]
     click.echo(f"target {spec.name}, estimates in bytes:")

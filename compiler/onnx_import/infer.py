@@ -75,9 +75,13 @@ def _mismatch(text: str) -> ModelError:
 
 
 def _first_broken(model: onnx.ModelProto, types: Mapping[str, ValueType]) -> str | None:
-    """Return the first node with known inputs and an output without any type."""
+    """Return the first node whose inputs have shapes and whose results have not."""
+    known = {name for name, kind in types.items() if kind.shape is not None}
+    known.update(tensor.name for tensor in model.graph.initializer)
     for node in model.graph.node:
-        if any(name and name not in types for name in node.output):
+        if known.issuperset(filter(None, node.input)) and not known.issuperset(
+            filter(None, node.output)
+        ):
             return str(node.name)
     return None
 

@@ -63,9 +63,12 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
     for _ in range(FUNCTION_DEPTH):
         opset = main_opset(model)
-        names = sorted({n.op_type for n in model.graph.node if _is_expandable(n, opset)})
-        if not names:
+        expandable = [node for node in model.graph.node if _is_expandable(node, opset)]
+        if not expandable:
             break
+        for node in expandable:
+            _write_defaults(node, opset)
+        names = sorted({node.op_type for node in expandable})
         owners = {o: node.name for node in model.graph.node for o in node.output if o}
         model = onnx.inliner.inline_selected_functions(
             model, [("", name) for name in names], exclude=False, inline_schema_functions=True
@@ -83,6 +86,21 @@ def _is_expandable(node: onnx.NodeProto, opset: int) -> bool:
         return False
     schema: Any = onnx.defs.get_schema(node.op_type, opset, "")  # its stubs lack both below
     return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def _write_defaults(node: onnx.NodeProto, opset: int) -> None:
+    """Give the node the attributes that have a default, in place.
+
+    The inliner of onnx 1.23 leaves a reference to an attribute that is not written (Swish).
+    """
+    import onnx
+
+    written = {attribute.name for attribute in node.attribute}
+    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    for name, attribute in sorted(schema.attributes.items()):
+        default = attribute.default_value
+        if name not in written and default.type != onnx.AttributeProto.UNDEFINED:
+            node.attribute.add().CopyFrom(default)
 
 
 def _name_after_owners(model: onnx.ModelProto, owners: dict[str, str]) -> None:

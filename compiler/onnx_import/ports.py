@@ -10,19 +10,39 @@ if TYPE_CHECKING:
     import onnx
 
 
+# They move elements and keep their values, so that a scale holds on both sides.
+MOVING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+
+
 def quantization_of_input(graph: onnx.GraphProto, name: str) -> Quantization | None:
-    """Return scale and zero point of an integer input that is dequantized, per tensor, first."""
+    """Return scale and zero point of an integer input that is dequantized, per tensor.
+
+    It may be reshaped or transposed on the way. None for an input that is used otherwise.
+    """
+    moved = {name}
     for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] == name:
+        if not node.input or node.input[0] not in moved:
+            continue
+        if node.op_type == "DequantizeLinear":
             return _parameters(graph, node)
+        if node.op_type in MOVING:
+            moved.add(node.output[0])
     return None
 
 
 def quantization_of_output(graph: onnx.GraphProto, name: str) -> Quantization | None:
-    """Return scale and zero point of an output that a QuantizeLinear computes, per tensor."""
-    for node in graph.node:
-        if node.op_type == "QuantizeLinear" and node.output[0] == name:
+    """Return scale and zero point of an output that a QuantizeLinear computes, per tensor.
+
+    It may be reshaped or transposed on the way.
+    """
+    for node in reversed(graph.node):
+        if node.output[0] != name:
+            continue
+        if node.op_type == "QuantizeLinear":
             return _parameters(graph, node)
+        if node.op_type not in MOVING:
+            return None
+        name = node.input[0]
     return None
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OLDEST_OPSET = 7  # onnxruntime runs nothing older, and broadcasting was another before
 PROTOBUF_LIMIT_BYTES = 2**31 - 1  # a protobuf message cannot be larger
+MAIN_DOMAIN = "ai.onnx"
 UNKNOWN_DOMAIN = "unknown.operators"  # where the check puts operators that ONNX does not define
 
 
@@ -43,8 +44,11 @@ def read_model(path: Path) -> ModelFile:
     _read_external(path, proto)
     opset = _check_opset(path, proto)
     _drop_default_inputs(proto)
+    _shorten_main_domain(proto)
     _check(path, proto)
-    return ModelFile(proto=_expand_functions(proto), digest=digest.hexdigest(), opset=opset)
+    proto = _expand_functions(proto)
+    name_nodes(proto.graph.node)
+    return ModelFile(proto=proto, digest=digest.hexdigest(), opset=opset)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -135,6 +139,7 @@ def _read_external(path: Path, proto: onnx.ModelProto) -> None:
     import onnx
     from onnx.external_data_helper import load_external_data_for_model
 
+    tensors = list(_external_tensors(proto))
     try:
         load_external_data_for_model(proto, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as cause:
@@ -143,13 +148,15 @@ def _read_external(path: Path, proto: onnx.ModelProto) -> None:
             why=_first_line(cause),
             fix="write the model again with onnx.save(..., save_as_external_data=True)",
         ) from cause
+    for tensor in tensors:
+        tensor.ClearField("data_location")  # as if it had been inside from the start
 
 
 def _check_opset(path: Path, proto: onnx.ModelProto) -> int:
     import onnx
 
     newest = onnx.defs.onnx_opset_version()
-    versions = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
+    versions = [o.version for o in proto.opset_import if o.domain in ("", MAIN_DOMAIN)]
     if not versions:
         raise ModelError(
             f"{path}: no opset version",
@@ -172,6 +179,15 @@ def _drop_default_inputs(proto: onnx.ModelProto) -> None:
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
     proto.ir_version = max(proto.ir_version, 4)  # 4 is the first that allows it
+
+
+def _shorten_main_domain(proto: onnx.ModelProto) -> None:
+    """Write the domain of the standard operators as '', its other spelling, in place."""
+    nodes = [*proto.graph.node, *(node for f in proto.functions for node in f.node)]
+    imports = [*proto.opset_import, *(entry for f in proto.functions for entry in f.opset_import)]
+    for item in (*all_nodes(nodes), *imports):
+        if item.domain == MAIN_DOMAIN:
+            item.domain = ""
 
 
 def _check(path: Path, proto: onnx.ModelProto) -> None:
@@ -204,7 +220,7 @@ def _move_unknown_operators(proto: onnx.ModelProto) -> None:
     """Put operators that no ONNX version defines into a domain the checker ignores, in place."""
     unknown = False
     for node in all_nodes(proto.graph.node):
-        if node.domain in ("", "ai.onnx") and not is_onnx_operator(node.op_type):
+        if not node.domain and not is_onnx_operator(node.op_type):
             node.domain, unknown = UNKNOWN_DOMAIN, True
     if unknown:
         proto.opset_import.add(domain=UNKNOWN_DOMAIN, version=1)
@@ -218,19 +234,10 @@ def is_onnx_operator(op_type: str) -> bool:
 
 
 def _expand_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Expand the model's own functions, name every node, and write the main domain as ''."""
+    """Return the model with its own functions written out."""
     import onnx.inliner
 
-    if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
-    for node in all_nodes(proto.graph.node):
-        if node.domain == "ai.onnx":
-            node.domain = ""
-    for entry in proto.opset_import:
-        if entry.domain == "ai.onnx":
-            entry.domain = ""
-    name_nodes(proto.graph.node)
-    return proto
+    return onnx.inliner.inline_local_functions(proto) if proto.functions else proto
 
 
 def _first_line(cause: BaseException) -> str:

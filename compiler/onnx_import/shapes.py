@@ -145,9 +145,10 @@ def unresolved_error(unknown: Sequence[UnknownDim]) -> ModelError:
 
 def describe(unknown: Sequence[UnknownDim]) -> str:
     """Return which axes are unknown: ``axis 2 (`height`) of input `x` is unknown, ...``."""
+    symbols = [f"`{dim.symbol}`" if dim.symbol else "no symbol" for dim in unknown]
     parts = [
-        f"axis {dim.axis} ({f'`{dim.symbol}`' if dim.symbol else 'no symbol'}) of input `{dim.input}`"
-        for dim in unknown
+        f"axis {dim.axis} ({symbol}) of input `{dim.input}`"
+        for dim, symbol in zip(unknown, symbols, strict=True)
     ]
     return f"{', '.join(parts)} {'is' if len(parts) == 1 else 'are'} unknown"
 
