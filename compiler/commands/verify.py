@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FIGURES = ("max abs", "max relative", "equal", "quanta")
 _PATH = click.Path(path_type=Path)
+_NAME_WIDTH = 40  # exporters make names of several hundred characters
 
 
 @click.command("verify")
@@ -71,14 +72,14 @@ def print_verification(result: Verification) -> None:
 
 def _output_row(output: Comparison) -> tuple[str, ...]:
     shape = "x".join(map(str, output.shape)) or "scalar"
-    return (output.name, output.dtype, shape, *_figures(output))
+    return (_short(output.name), output.dtype, shape, *_figures(output))
 
 
 def _kernel_rows(kernel: KernelCheck) -> Sequence[tuple[str, ...]]:
-    head = (str(kernel.index), kernel.operator)
+    head = (str(kernel.index), _short(kernel.operator))
     if not kernel.comparisons:
         return [(*head, "-", "-", "-", "-", "-", "-", kernel.problem or "no ONNX value")]
-    return [(*head, output.name, *_figures(output)) for output in kernel.comparisons]
+    return [(*head, _short(output.name), *_figures(output)) for output in kernel.comparisons]
 
 
 def _figures(output: Comparison) -> tuple[str, ...]:
@@ -90,3 +91,11 @@ def _figures(output: Comparison) -> tuple[str, ...]:
         str(output.tolerance),
         "ok" if output.passed else "DIFFERS",
     )
+
+
+def _short(name: str) -> str:
+    """Keep both ends of a long name: they are what differs."""
+    if len(name) <= _NAME_WIDTH:
+        return name
+    half = (_NAME_WIDTH - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"

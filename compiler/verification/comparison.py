@@ -45,7 +45,8 @@ class Tolerance:
     def __str__(self) -> str:
         if self.unit is Unit.EQUAL:
             return "equal"
-        return f"{self.limit:g} {self.unit}"
+        unit = "quantum" if self.unit is Unit.QUANTA and self.limit == 1 else self.unit
+        return f"{self.limit:g} {unit}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,7 +52,8 @@ class GraphWalk:
 
     def depends_on_input(self, name: str) -> bool:
         """Whether any model input reaches this value."""
-        return any(value in self._inputs for value in self._upstream(name))
+        read = (source for node in self._nodes_upstream(name) for source in node.input)
+        return name in self._inputs or any(source in self._inputs for source in read)
 
     def quantizes(self, node: onnx.NodeProto) -> bool:
         """Whether a node is a (de)quantizer of activations, not of weights."""
@@ -66,27 +67,42 @@ class GraphWalk:
             node.op_type == QUANTIZER and self.quantizes(node) for node in self.producer.values()
         )
 
-    def quantum(self, name: str, nodes: frozenset[str] | None = None) -> float | None:
-        """Return the scale of the nearest quantizer upstream of a value; None if there is none.
+    def quantum(self, name: str) -> float | None:
+        """Return the scale of the nearest quantizer upstream of a value; None if there is none."""
+        nearest = next(filter(self.quantizes, self._nodes_upstream(name)), None)
+        return None if nearest is None else self._scale(nearest)
+
+    def rounding_quantum(self, name: str, inputs: frozenset[str]) -> float | None:
+        """Return the nearest quantizer's scale if values are rounded between inputs and a value.
 
         Args:
-            nodes: names of the nodes to stay within; None for the whole graph.
+            inputs: values that are given; nothing upstream of them counts.
         """
+        between = list(filter(self.quantizes, self._nodes_upstream(name, inputs)))
+        if not any(node.op_type == QUANTIZER for node in between):
+            return None
+        return self._scale(between[0])
+
+    def _scale(self, node: onnx.NodeProto) -> float | None:
+        scale = self.constant(node.input[1])
+        return None if scale is None else float(np.max(np.abs(scale)))
+
+    def _nodes_upstream(
+        self, name: str, stop: frozenset[str] = frozenset()
+    ) -> Iterator[onnx.NodeProto]:
+        """Yield the nodes that a value is computed by, nearest first."""
         seen, frontier = {name}, [name]
         while frontier:
             following = []
             for value in frontier:
                 node = self.producer.get(value)
-                if node is None or (nodes is not None and node.name not in nodes):
+                if node is None:
                     continue
-                if self.quantizes(node):
-                    scale = self.constant(node.input[1])
-                    if scale is not None:
-                        return float(np.max(np.abs(scale)))
-                following += [source for source in node.input if source and source not in seen]
-                seen.update(node.input)
+                yield node
+                new = [source for source in node.input if source not in seen | stop]
+                seen.update(new)
+                following += new
             frontier = following
-        return None
 
     def is_quantized_integer(self, name: str) -> bool:
         """Whether an integer value is a quantizer's result, perhaps moved since."""
@@ -106,14 +122,3 @@ class GraphWalk:
                     new = [output for output in node.output if output not in seen]
                     seen.update(new)
                     frontier += new
-
-    def _upstream(self, name: str) -> Iterator[str]:
-        seen, frontier = {name}, [name]
-        while frontier:
-            value = frontier.pop()
-            yield value
-            node = self.producer.get(value)
-            if node is not None:
-                new = [source for source in node.input if source and source not in seen]
-                seen.update(new)
-                frontier += new

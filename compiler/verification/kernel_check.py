@@ -28,7 +28,7 @@ from compiler.verification.comparison import (
     compare,
     float_tolerance,
 )
-from compiler.verification.graph_walk import QUANTIZER, GraphWalk
+from compiler.verification.graph_walk import GraphWalk
 from compiler.verification.kernel_library import (
     GuardedBlock,
     KernelLibrary,
@@ -94,17 +94,13 @@ def check_kernels(
         return tuple(runner.check(call, walk) for call in report.calls)
 
 
-def kernel_tolerance(walk: GraphWalk, value: str, dtype: str, nodes: tuple[str, ...]) -> Tolerance:
-    """A kernel that quantizes may round a boundary value the other way; others compute floats."""
-    inside = frozenset(nodes)
-    producers = {walk.producer[name].name: walk.producer[name] for name in walk.producer}
-    rounds = any(
-        name in producers
-        and producers[name].op_type == QUANTIZER
-        and walk.quantizes(producers[name])
-        for name in nodes
-    )
-    quantum = walk.quantum(value, inside) if rounds else None
+def kernel_tolerance(walk: GraphWalk, name: str, dtype: str, inputs: frozenset[str]) -> Tolerance:
+    """A kernel that quantizes may round a boundary value the other way; others compute floats.
+
+    Args:
+        name: the ONNX value that it computes. inputs: those that it is given.
+    """
+    quantum = walk.rounding_quantum(name, inputs)
     if quantum is None:
         return float_tolerance(dtype)
     return Tolerance(
@@ -146,6 +142,7 @@ class _Runner:
         outputs = [self._values[value] for value in call.outputs]
         written = [GuardedBlock(_size_bytes(value)) for value in outputs]
         intact = self._run(call, inputs, written)
+        given = frozenset(self._names.get(value.storage, "") for value in inputs)
         comparisons, unknown = [], []
         for value, block in zip(outputs, written, strict=True):
             actual = block.read(value.dtype, value.shape)
@@ -156,7 +153,7 @@ class _Runner:
                 unknown.append(value.id)
                 continue
             name = self._names[value.storage]
-            tolerance = kernel_tolerance(walk, name, value.dtype, call.onnx_nodes)
+            tolerance = kernel_tolerance(walk, name, value.dtype, given)
             comparisons.append(compare(name, expected, actual, tolerance))
         return KernelCheck(
             index=call.index,
