@@ -9,7 +9,9 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
+from schedules.cpu.conv2d import conv2d
 from schedules.cpu.fallback import fallback
+from schedules.cpu.matmul import matmul
 
 # Part of every record's key: raise it when a rule or the fallback gives other code.
 RULE_SET_VERSION = "1"
@@ -25,7 +27,7 @@ class Rule:
 
 Fallback = Callable[[PrimFunc, TargetSpec], tuple[Schedule, str]]
 
-CPU_RULES: tuple[Rule, ...] = ()
+CPU_RULES = (Rule("conv2d", conv2d), Rule("matmul", matmul))
 
 
 def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:

@@ -13,10 +13,10 @@ from schedules import match
 PrimitiveError = (RuntimeError, ValueError)
 
 
-def inline_cheap_producers(sch: s_tir.Schedule) -> None:
+def inline_cheap_producers(sch: s_tir.Schedule, keep: tuple[str, ...] = ()) -> None:
     """Inline every block that costs less to compute again than to store.
 
-    Stays: reductions, outputs, zero padding (its test would be in the inner loop), and what calls
+    Stays: blocks with a role in `keep`, reductions, outputs, zero padding (its test would be in the inner loop), and what calls
     exp, erf and the like and is read more than once for each element.
     """
     changed = True
@@ -24,7 +24,8 @@ def inline_cheap_producers(sch: s_tir.Schedule) -> None:
         changed = False
         outputs = {match.name(sch, block) for block in match.output_blocks(sch)}
         for block in match.blocks(sch):
-            if match.name(sch, block) in outputs or _must_stay(sch, block):
+            kept = match.name(sch, block) in outputs or match.role(sch, block) in keep
+            if kept or _must_stay(sch, block):
                 continue
             try:
                 sch.compute_inline(block)
@@ -66,6 +67,17 @@ def parallelize(sch: s_tir.Schedule, loops: Sequence[Any]) -> None:
     """Fuse the outer loops and mark the result as work that cores may share."""
     if loops:
         sch.parallel(fuse_loops(sch, loops))
+
+
+def unroll_tile(sch: s_tir.Schedule, block: Any, depth: int) -> None:
+    """Unroll the block's loops below the first `depth`, vectorize the last.
+
+    Then every accumulator has a constant place, and LLVM can keep it in a register.
+    """
+    *outer, lane = list(sch.get_loops(block))[depth:]
+    for loop in outer:
+        sch.unroll(loop)
+    sch.vectorize(lane)
 
 
 def contiguous_suffix(sch: s_tir.Schedule, block: Any) -> int:

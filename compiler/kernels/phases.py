@@ -212,7 +212,7 @@ def _phase(
 def _worker_view(worker: Any, placed: _WorkerBuffer) -> Any:
     pointer_type = tirx.buffer_data_pointer_type(placed.buffer)
     offset = tirx.const(placed.offset, "int32")
-    data = tvm.ir.Call(pointer_type, tvm.ir.Op.get("tirx.handle_add_byte_offset"), [worker, offset])
+    data = tvm.ir.Call("tirx.handle_add_byte_offset", [worker, offset], ret_ty=pointer_type)
     return tirx.DeclBuffer(placed.buffer, data=data)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import s_tir
@@ -10,47 +9,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-
-# Fewer independent sums than this leave the multiply-add units waiting: 2 units x 4 cycles.
-LEAST_ACCUMULATORS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A tile of the output: `blocks` vectors of channels at `columns` positions."""
-
-    blocks: int
-    columns: int
-
-    @property
-    def accumulators(self) -> int:
-        return self.blocks * self.columns
-
-    @property
-    def loads_for_each_sum(self) -> float:
-        """Vectors of weights and broadcast inputs loaded for each multiply-add."""
-        return (self.blocks + self.columns) / self.accumulators
-
-
-def choose_tile(blocks: int, columns: int, registers: int) -> Tile:
-    """Return the tile with the fewest loads that fits the registers and divides the output.
-
-    Registers hold the accumulators, one vector of weights for each block and one broadcast input.
-    """
-    best = Tile(1, 1)
-    for block_tile in (1, 2, 4):
-        if blocks % block_tile:
-            continue
-        room = (registers - block_tile - 1) // block_tile
-        tile = Tile(block_tile, steps.largest_divisor(columns, max(1, room)))
-        if _rank(tile) > _rank(best):
-            best = tile
-    return best
-
-
-def _rank(tile: Tile) -> tuple[int, float]:
-    return min(tile.accumulators, LEAST_ACCUMULATORS), -tile.loads_for_each_sum
-
+from schedules.cpu.register_tile import choose_tile
 
 def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Keep a tile of sums in registers over all input channels and taps.
@@ -82,30 +41,35 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 def _schedule(
     sch: s_tir.Schedule, conv: Any, epilogue: Any, pad: Any | None, spec: TargetSpec
 ) -> None:
-    _, _, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
-    tile = choose_tile(blocks, columns, spec.vector.register_count)
+    _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
+    whole_blocks = match.axis_extents(sch, epilogue)[1] == groups * blocks * lanes
+    registers = spec.vector.register_count
+    tile = choose_tile(blocks, columns, registers)
     store = sch.cache_write(conv, 0, "local")
     batch, channel, row, column = sch.get_loops(epilogue)
-    if match.extent(sch, row) != rows:  # pointwise: positions are one axis
-        row, column = sch.fuse(row, column), None
-        row, column = sch.split(row, factors=[1, None])
-    outer_column, inner_column = sch.split(
-        column, factors=sch.sample_perfect_tile(
-            column, n=2, max_innermost_factor=spec.vector.register_count,
-            decision=[columns // tile.columns, tile.columns],
-        )
+    if match.extent(sch, row) != rows:  # pointwise: all positions are one row
+        row, column = sch.split(sch.fuse(row, column), factors=[1, None])
+    columns_tile = sch.sample_perfect_tile(
+        column,
+        n=2,
+        max_innermost_factor=registers,
+        decision=[columns // tile.columns, tile.columns],
     )
+    outer_column, inner_column = sch.split(column, factors=columns_tile)
     outer_channel, block, lane = sch.split(channel, factors=[None, tile.blocks, lanes])
-    sch.reorder(batch, outer_channel, row, outer_column, block, lane, inner_column)
+    # Positions innermost: outputs lie together there. Where some lanes are padding, lanes
+    # innermost: then whole vectors are stored or none, without a test for each element.
+    inner = (lane, inner_column) if whole_blocks else (inner_column, lane)
+    sch.reorder(batch, outer_channel, row, outer_column, block, *inner)
     shared = sch.fuse(batch, outer_channel, row)
     for moved in (store, conv):
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
     if pad is not None:
         sch.compute_at(pad, shared, preserve_unit_loops=True)
     sch.parallel(shared)
+    sch.vectorize(inner[-1])
     _sums_in_registers(sch, conv)
-    _copy_out(sch, store)
-    _ = lane
+    steps.unroll_tile(sch, store, depth=2)
 
 
 def _sums_in_registers(sch: s_tir.Schedule, conv: Any) -> None:
@@ -117,16 +81,4 @@ def _sums_in_registers(sch: s_tir.Schedule, conv: Any) -> None:
         sch.unroll(loop)
     sch.vectorize(lane)
     start = sch.decompose_reduction(conv, channel)
-    _unroll_tile(sch, start)
-
-
-def _copy_out(sch: s_tir.Schedule, store: Any) -> None:
-    _unroll_tile(sch, store)
-
-
-def _unroll_tile(sch: s_tir.Schedule, block: Any) -> None:
-    """Unrolled, so that every accumulator has a constant place and can live in a register."""
-    *outer, lane = list(sch.get_loops(block))[2:]
-    for loop in outer:
-        sch.unroll(loop)
-    sch.vectorize(lane)
+    steps.unroll_tile(sch, start, depth=2)

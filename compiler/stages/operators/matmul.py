@@ -66,6 +66,7 @@ def packed_matmul(
     left_rows = [int(extent) for extent in left.shape[:-1]]
     k = te.reduce_axis((0, sig.k), "k")
 
+
     def accumulate(b: Any, m: Any, panel: Any, lane: Any) -> Any:
         row = _spread_index(b * sig.m + m, left_rows)
         right = panels[b if right_batch > 1 else 0, panel, k, lane]
@@ -80,7 +81,8 @@ def packed_matmul(
 
     def plain(*indices: Any) -> Any:
         row = _flat_index(indices[:-1], out_shape[:-1])
-        return blocked[row // sig.m, row % sig.m, indices[-1] // lanes, indices[-1] % lanes]
+        column = indices[-1]
+        return blocked[row // sig.m, row % sig.m, column // lanes, column % lanes]
 
     return te.compute(out_shape, plain, name="unpack", attrs={roles.ROLE: roles.UNPACK})
 

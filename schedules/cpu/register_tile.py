@@ -1,0 +1,51 @@
+"""How many accumulators fit the vector registers, and in which shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schedules import steps
+
+# Fewer independent sums than this leave the multiply-add units waiting: 2 units x 4 cycles.
+LEAST_ACCUMULATORS = 8
+
+
+# Vectors of output in a tile; many only where there are few positions.
+BLOCK_TILES = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A tile of the output: `blocks` vectors of channels at `columns` positions."""
+
+    blocks: int
+    columns: int
+
+    @property
+    def accumulators(self) -> int:
+        return self.blocks * self.columns
+
+    @property
+    def loads_for_each_sum(self) -> float:
+        """Vectors of weights and broadcast inputs loaded for each multiply-add."""
+        return (self.blocks + self.columns) / self.accumulators
+
+
+def choose_tile(blocks: int, columns: int, registers: int) -> Tile:
+    """Return the tile with the fewest loads that fits the registers and divides the output.
+
+    Registers hold the accumulators, one vector of weights for each block and one broadcast input.
+    """
+    best = Tile(1, 1)
+    for block_tile in BLOCK_TILES:
+        if blocks % block_tile:
+            continue
+        room = (registers - block_tile - 1) // block_tile
+        tile = Tile(block_tile, steps.largest_divisor(columns, max(1, room)))
+        if _rank(tile) > _rank(best):
+            best = tile
+    return best
+
+
+def _rank(tile: Tile) -> tuple[int, float]:
+    return min(tile.accumulators, LEAST_ACCUMULATORS), -tile.loads_for_each_sum
