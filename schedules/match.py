@@ -147,7 +147,9 @@ def reduces_contiguous_axis(sch: s_tir.Schedule, block: Any) -> bool:
         return False
     largest = max(operands, key=lambda load: prod(int(e) for e in load.source.ty.shape))
     # Trailing axes of extent 1 do not move the address.
-    for index, size in zip(reversed(largest.indices), reversed(largest.source.ty.shape), strict=True):
+    for index, size in zip(
+        reversed(largest.indices), reversed(largest.source.ty.shape), strict=True
+    ):
         if int(size) == 1:
             continue
         along_reduction = any(uses(index, variable) for variable in reduction)
@@ -162,4 +164,6 @@ def blocks_below(sch: s_tir.Schedule, loop: Any) -> list[Any]:
 
 def has_vector_loop(sch: s_tir.Schedule, block: Any) -> bool:
     """Whether one of the loops around the block is vectorized already."""
-    return any(int(sch.get(loop).kind) == int(tirx.ForKind.VECTORIZED) for loop in sch.get_loops(block))
+    return any(
+        int(sch.get(loop).kind) == int(tirx.ForKind.VECTORIZED) for loop in sch.get_loops(block)
+    )

@@ -107,5 +107,3 @@ def _object(kernel: PhasedKernel, symbols: tuple[str, ...], target: tvm.target.T
         path = Path(folder) / "kernel.o"
         built.write_to_file(str(path), "o")
         return path.read_bytes()
-
-

@@ -11,6 +11,7 @@ from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.cpu.register_tile import choose_tile
 
+
 def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Keep a tile of sums in registers over all input channels and taps.
 

@@ -203,9 +203,7 @@ def legalize_conv2d(
     if sig.is_depthwise:
         taps = relax.const(np.ascontiguousarray(weight[:, 0]))
         compute = partial(depthwise_conv2d, sig=sig)
-        return builder.call_te(
-            compute, call.args[0], taps, primfunc_name_hint="depthwise_conv2d"
-        )
+        return builder.call_te(compute, call.args[0], taps, primfunc_name_hint="depthwise_conv2d")
     lanes = conv2d_lanes(sig, vector_lanes)
     packed = relax.const(pack_conv2d_weight(weight, sig.groups, lanes))
     compute = partial(packed_conv2d, sig=sig)

@@ -66,7 +66,6 @@ def packed_matmul(
     left_rows = [int(extent) for extent in left.shape[:-1]]
     k = te.reduce_axis((0, sig.k), "k")
 
-
     def accumulate(b: Any, m: Any, panel: Any, lane: Any) -> Any:
         row = _spread_index(b * sig.m + m, left_rows)
         right = panels[b if right_batch > 1 else 0, panel, k, lane]

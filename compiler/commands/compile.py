@@ -1,0 +1,135 @@
+"""``tunesmith compile``: an ONNX file to a checked stand-alone library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compiler.commands.model_options import shape_option, value_option
+from compiler.commands.output import json_option, print_facts, print_json, progress_reporter
+from compiler.target_tables import LIMIT_NAMES
+
+if TYPE_CHECKING:
+    from compiler.artifact.manifest import Artifact
+    from compiler.pipeline import VerifyMode
+
+_PATH = click.Path(path_type=Path)
+
+
+def parse_limit(text: str) -> tuple[str, int]:
+    """Return the limit and its number: ``ram_bytes=65536`` -> ``("ram_bytes", 65536)``.
+
+    Raises:
+        click.BadParameter: not of that form, or no such limit.
+    """
+    name, _, number = text.partition("=")
+    if name not in LIMIT_NAMES:
+        raise click.BadParameter(f"'{name}' is no limit; limits are: {', '.join(LIMIT_NAMES)}")
+    if not number.isdecimal():
+        raise click.BadParameter(f"'{text}': write {name}=65536, a whole number")
+    return name, int(number)
+
+
+def _limits(
+    _context: click.Context, _parameter: click.Parameter, texts: Sequence[str]
+) -> dict[str, int]:
+    return dict(map(parse_limit, texts))
+
+
+@click.command("compile")
+@click.argument("model", metavar="MODEL", type=_PATH)
+@click.option("--target", required=True, help="A target's name, `host`, or a .toml file.")
+@click.option("-o", "--output", required=True, type=_PATH, help="The artifact folder to write.")
+@shape_option
+@value_option
+@click.option("--inputs", type=_PATH, help="Arrays for the check (.npz); else drawn.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of a session; else the target's cores."
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    callback=_limits,
+    metavar="NAME=N",
+    help="Replace a limit of the target: ram_bytes=65536. May be repeated.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["incbin", "c"]),
+    default="incbin",
+    show_default=True,
+    help="How weights enter the library: a binary file that the assembler includes, or C source.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Kernels compiled at a time.")
+@click.option("--dump-stages", type=_PATH, help="A folder for the module after each stage.")
+@click.option("--no-verify", is_flag=True, help="Do not compare with onnxruntime.")
+@click.option("--require-verify", is_flag=True, help="Refuse a target that cannot run here.")
+@json_option
+def command(no_verify: bool, require_verify: bool, as_json: bool, **options: Any) -> None:
+    """Compile the ONNX file MODEL to a library that needs nothing but libc and libm.
+
+    The library is compared with onnxruntime before it is called done.
+    """
+    if no_verify and require_verify:
+        raise click.UsageError("--no-verify and --require-verify exclude each other")
+    from compiler.pipeline import compile as compile_model
+
+    mode: VerifyMode = "skip" if no_verify else "require" if require_verify else "auto"
+    options["jobs"] = options["jobs"] or os.cpu_count() or 1
+    with progress_reporter() as report:
+        artifact = compile_model(verify=mode, report=report, **options)
+    if as_json:
+        print_json(summary(artifact))
+    else:
+        _print_summary(artifact)
+
+
+def summary(artifact: Artifact) -> dict[str, Any]:
+    """Return what was made and how it was checked, as plain JSON values."""
+    import json
+
+    checked: dict[str, Any] = {"status": "not checked", "reason": "--no-verify"}
+    if artifact.verification_path.exists():
+        checked = json.loads(artifact.verification_path.read_text(encoding="utf-8"))
+    report = artifact.report()
+    kernels: dict[str, int] = {}
+    for kernel in report["kernels"]:
+        source = kernel["schedule"]["source"]
+        kernels[source] = kernels.get(source, 0) + 1
+    return {
+        "artifact": str(artifact.path),
+        "model": artifact.manifest.model.name,
+        "target": artifact.manifest.target.name,
+        "library": artifact.manifest.shared_library,
+        "totals": report["totals"],
+        "kernel_calls_by_schedule": kernels,
+        "verification": {key: checked[key] for key in ("status", "reason")},
+    }
+
+
+def _print_summary(artifact: Artifact) -> None:
+    facts = summary(artifact)
+    totals = facts["totals"]
+    schedules = ", ".join(
+        f"{count} by {source}" for source, count in facts["kernel_calls_by_schedule"].items()
+    )
+    checked = facts["verification"]
+    bound, relax = totals["lower_bound_bytes"], totals["relax_plan_bytes"]
+    print_facts(
+        [
+            ("artifact", facts["artifact"]),
+            ("library", f"{facts['library']}, {totals['library_bytes']:,} bytes"),
+            ("weights", f"{totals['weight_bytes']:,} bytes"),
+            (
+                "arena",
+                f"{totals['arena_bytes']:,} bytes (lower bound {bound:,}, Relax's plan {relax:,})",
+            ),
+            ("kernel calls", schedules),
+            ("check", f"{checked['status']}: {checked['reason']}"),
+        ]
+    )
