@@ -9,6 +9,7 @@
 #include "pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
@@ -60,7 +61,11 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Poll until (*word == value) is `wanted`. Returns 0 if spin_ns went by before that. */
+/* Poll until (*word == value) is `wanted`. Returns 0 if spin_ns went by before that.
+ *
+ * After a quarter of the time it offers its core between polls: with more threads than cores, the
+ * one that is waited for may have none. (Two cores, empty fork-join of 4 threads: 55 us instead of
+ * 210. Offering it at once keeps two threads on one core: 7 us instead of 0.2 for 2 threads.) */
 static int poll_word(const uint32_t *word, uint32_t value, int wanted, int64_t spin_ns)
 {
     int64_t end = 0;
@@ -78,6 +83,8 @@ static int poll_word(const uint32_t *word, uint32_t value, int wanted, int64_t s
                 end = now + spin_ns;
             } else if (now >= end) {
                 return 0;
+            } else if (now >= end - spin_ns / 4 * 3) {
+                sched_yield();
             }
         }
         pause_briefly();
