@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 Dim = int | str | None
-Inputs = Mapping[str, tuple[str, Sequence[Dim]]]  # name -> (NumPy dtype, shape)
+Inputs = Mapping[str, tuple[str, Sequence[Dim] | None]]  # name -> (NumPy dtype, shape)
 IR_VERSION = 10  # of opset 21; onnxruntime 1.19 and later read it
 
 
@@ -142,7 +143,7 @@ def batch_norm_model(
         "ConvTranspose": (4, 8 // group, 3, 3),
         "Gemm": (4, 8),
     }
-    attributes = {} if kind == "Gemm" else {"group": group}
+    attributes: dict[str, Any] = {} if kind == "Gemm" else {"group": group}
     image = [] if kind == "Gemm" else [6, 6]
     image_out = {"Conv": [4, 4], "ConvTranspose": [8, 8], "Gemm": []}[kind]
     nodes = [
@@ -179,7 +180,7 @@ def qdq_model(*, integer_ports: bool = False, opset: int = 18) -> onnx.ModelProt
     """
     weight_scale = np.asarray([0.01, 0.02, 0.015, 0.005], np.float32)
     generator = np.random.default_rng(0)
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "x_scale": np.asarray(0.05, np.float32),
         "x_zero": np.asarray(-3, np.int8),
         "w_q": generator.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8),
