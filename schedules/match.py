@@ -86,6 +86,11 @@ def written_bytes(sch: s_tir.Schedule, block: Any) -> int:
     return prod(int(e) for e in buffer.ty.shape) * element_bits(buffer) // 8
 
 
+def leading_size(sch: s_tir.Schedule, block: Any, axes: int) -> int:
+    """Product of the extents of the block's first axes."""
+    return prod(axis_extents(sch, block)[:axes])
+
+
 def element_bits(buffer: Any) -> int:
     """Bits of one element; a bool takes a byte."""
     dtype = str(buffer.ty.dtype)

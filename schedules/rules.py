@@ -10,6 +10,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules.cpu.conv2d import conv2d
+from schedules.cpu.depthwise_conv2d import depthwise_conv2d
 from schedules.cpu.fallback import fallback
 from schedules.cpu.matmul import matmul
 
@@ -27,7 +28,11 @@ class Rule:
 
 Fallback = Callable[[PrimFunc, TargetSpec], tuple[Schedule, str]]
 
-CPU_RULES = (Rule("conv2d", conv2d), Rule("matmul", matmul))
+CPU_RULES = (
+    Rule("conv2d", conv2d),
+    Rule("depthwise-conv2d", depthwise_conv2d),
+    Rule("matmul", matmul),
+)
 
 
 def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:

@@ -138,27 +138,63 @@ def packed_conv2d(data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature) -> t
     return te.compute(shape, plain, name="unpack", attrs={roles.ROLE: roles.UNPACK})
 
 
-def depthwise_conv2d(data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature) -> te.Tensor:
-    """``out[N, O, OH, OW]`` from ``data[N, C, H, W]`` and ``weight[O, KH, KW]``, O a multiple of C."""
-    padded = _padded(data, sig.pads)
+def _phased(data: te.Tensor, sig: Conv2dSignature, columns: int) -> te.Tensor:
+    """``data`` padded, its columns sorted by phase: ``[N, C, H, stride, W/stride]``.
+
+    Then neighbours in an output row read neighbours in memory, whatever the stride, and rows are
+    long enough to compute `columns` of them.
+    """
+    top, left, bottom, _ = sig.pads
+    stride = sig.strides[1]
+    width = columns + (sig.dilation[1] * (sig.kernel[1] - 1)) // stride
+    zero = tirx.const(0.0, str(data.dtype))
+
+    def element(n: Any, c: Any, y: Any, phase: Any, x: Any) -> Any:
+        column = x * stride + phase - left
+        inside = tirx.all(column >= 0, column < sig.width)
+        value = tirx.if_then_else(inside, data[n, c, y - top, column], zero)
+        if top or bottom:
+            rows = tirx.all(y >= top, y < top + sig.height)
+            value = tirx.if_then_else(rows, value, zero)
+        return value
+
+    shape = (sig.batch, sig.in_channels, sig.height + top + bottom, stride, width)
+    return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})
+
+
+def depthwise_conv2d(
+    data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature, vector_lanes: int
+) -> te.Tensor:
+    """``out[N, O, OH, OW]`` from ``data[N, C, H, W]`` and ``weight[O, KH, KW]``, O a multiple of C.
+
+    Rows are computed in whole vectors; what is beyond OW is dropped.
+    """
+    out_h, out_w = sig.out_extent
+    lanes = narrowest_lanes(out_w, vector_lanes)
+    columns = -(-out_w // lanes) * lanes
+    padded = _phased(data, sig, columns)
     multiplier = sig.group_out_channels
+    stride, dilation = sig.strides[1], sig.dilation[1]
     tap_y = te.reduce_axis((0, sig.kernel[0]), "tap_y")
     tap_x = te.reduce_axis((0, sig.kernel[1]), "tap_x")
 
     def accumulate(n: Any, o: Any, y: Any, x: Any) -> Any:
-        source = padded[
-            n,
-            o // multiplier,
-            y * sig.strides[0] + tap_y * sig.dilation[0],
-            x * sig.strides[1] + tap_x * sig.dilation[1],
-        ]
+        row = y * sig.strides[0] + tap_y * sig.dilation[0]
+        reach = tap_x * dilation
+        source = padded[n, o // multiplier, row, reach % stride, x + reach // stride]
         return te.sum(source * weight[o, tap_y, tap_x], axis=[tap_y, tap_x])
 
-    return te.compute(
-        (sig.batch, sig.out_channels, *sig.out_extent),
+    rows = te.compute(
+        (sig.batch, sig.out_channels, out_h, columns),
         accumulate,
         name="depthwise_conv2d",
         attrs={roles.ROLE: roles.DEPTHWISE_CONV2D},
+    )
+    return te.compute(
+        (sig.batch, sig.out_channels, out_h, out_w),
+        lambda n, o, y, x: rows[n, o, y, x],
+        name="unpack",
+        attrs={roles.ROLE: roles.UNPACK},
     )
 
 
@@ -174,6 +210,14 @@ def pack_conv2d_weight(weight: np.ndarray, groups: int, lanes: int) -> np.ndarra
     return np.ascontiguousarray(np.moveaxis(blocked, 2, -1))
 
 
+def narrowest_lanes(extent: int, vector_lanes: int) -> int:
+    """The target's vector, or the smallest power of two that holds `extent` elements."""
+    lanes = vector_lanes
+    while lanes // 2 >= extent:
+        lanes //= 2
+    return lanes
+
+
 def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int) -> int:
     """Width of an output-channel block: the target's vector, or less where there are few channels.
 
@@ -184,9 +228,7 @@ def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int) -> int:
         while sig.group_out_channels % lanes:
             lanes //= 2
         return lanes
-    while lanes // 2 >= sig.out_channels:
-        lanes //= 2
-    return lanes
+    return narrowest_lanes(sig.out_channels, vector_lanes)
 
 
 def legalize_conv2d(
@@ -202,7 +244,7 @@ def legalize_conv2d(
         return topi_conv(builder, call)
     if sig.is_depthwise:
         taps = relax.const(np.ascontiguousarray(weight[:, 0]))
-        compute = partial(depthwise_conv2d, sig=sig)
+        compute = partial(depthwise_conv2d, sig=sig, vector_lanes=vector_lanes)
         return builder.call_te(compute, call.args[0], taps, primfunc_name_hint="depthwise_conv2d")
     lanes = conv2d_lanes(sig, vector_lanes)
     packed = relax.const(pack_conv2d_weight(weight, sig.groups, lanes))

@@ -12,6 +12,7 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from compiler.stages.constants import constant_array
+from compiler.stages.operators.conv2d import narrowest_lanes
 from schedules import roles
 
 
@@ -136,14 +137,6 @@ def matmul_signature(call: relax.Call) -> MatmulSignature | None:
     )
 
 
-def matmul_lanes(columns: int, vector_lanes: int) -> int:
-    """Panel width: the target's vector, or the next power of two where N is smaller."""
-    lanes = vector_lanes
-    while lanes // 2 >= columns:
-        lanes //= 2
-    return lanes
-
-
 def legalize_matmul(
     builder: relax.BlockBuilder, call: relax.Call, *, vector_lanes: int, otherwise: Any
 ) -> relax.Expr:
@@ -151,7 +144,7 @@ def legalize_matmul(
     sig = matmul_signature(call)
     if sig is None:
         return otherwise(builder, call)
-    lanes = matmul_lanes(sig.n, vector_lanes)
+    lanes = narrowest_lanes(sig.n, vector_lanes)
     left, right = call.args
     shape = tuple(int(extent) for extent in call.ty.shape.values)
     weight = constant_array(right)
