@@ -124,7 +124,6 @@ def entry_source(model: Linkable) -> str:
         calls=calls,
         first_steps=_first_steps(calls),
         copies=[_copy(model, copy.source, copy.destination) for copy in model.program.copies],
-        uses_weights=bool(model.weights.offsets),
         weight_bytes=len(model.weights.data),
         worker_scratch_bytes=model.plan.worker_scratch_bytes,
         model_name=model.model_name,
