@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # knows add attributes only, or are implemented too, so that newer opsets stay as they are.
 OLDEST_IMPORTED_OPSET = 11
 
+# Shape inference expands these itself and fails where an attribute is left to its default.
+NEED_DEFAULTS = frozenset({"MeanVarianceNormalization"})
+
 # Function bodies call functions in turn: Attention is three deep in opset 25.
 FUNCTION_DEPTH = 8
 
@@ -61,18 +64,23 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx.inliner
 
+    refused: set[str] = set()
     for _ in range(FUNCTION_DEPTH):
         opset = main_opset(model)
-        expandable = [node for node in model.graph.node if _is_expandable(node, opset)]
-        if not expandable:
+        for node in model.graph.node:
+            if _is_expandable(node, opset) or node.op_type in NEED_DEFAULTS:
+                _write_defaults(node, opset)
+        names = {node.op_type for node in model.graph.node if _is_expandable(node, opset)}
+        if not names - refused:
             break
-        for node in expandable:
-            _write_defaults(node, opset)
-        names = sorted({node.op_type for node in expandable})
         owners = {o: node.name for node in model.graph.node for o in node.output if o}
-        model = onnx.inliner.inline_selected_functions(
-            model, [("", name) for name in names], exclude=False, inline_schema_functions=True
-        )
+        for name in sorted(names - refused):
+            try:
+                model = onnx.inliner.inline_selected_functions(
+                    model, [("", name)], exclude=False, inline_schema_functions=True
+                )
+            except RuntimeError:  # the inliner of onnx 1.23 wants types of operands left out
+                refused.add(name)
         _name_after_owners(model, owners)
     return model
 

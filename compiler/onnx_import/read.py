@@ -204,7 +204,8 @@ def _check(path: Path, proto: onnx.ModelProto) -> None:
     checked = onnx.ModelProto()
     checked.CopyFrom(proto)
     for value in (*checked.graph.input, *checked.graph.output):
-        value.type.tensor_type.shape.SetInParent()  # may be left out; --shape gives it
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()  # may be left out; --shape gives it
     _move_unknown_operators(checked)
     try:
         onnx.checker.check_model(checked)

@@ -32,9 +32,12 @@ class UnknownDim:
 def declared_dims(value: onnx.ValueInfoProto) -> tuple[Dim, ...] | None:
     """Return the dimensions as the file gives them; None if it gives no rank.
 
+    A sequence has none, which counts as rank 0: the inventory refuses it by its type.
     A size of 0 or -1 is how some exporters write "unknown".
     """
     tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type"):
+        return ()
     if not tensor.HasField("shape"):
         return None
     dims: list[Dim] = []
@@ -170,13 +173,16 @@ def with_input_shapes(
     out = onnx.ModelProto()
     out.CopyFrom(model)
     for value in out.graph.input:
+        if not value.type.HasField("tensor_type"):
+            continue
         tensor = value.type.tensor_type
         tensor.ClearField("shape")
         tensor.shape.SetInParent()
         for dim in shapes[value.name]:
             tensor.shape.dim.add(dim_value=dim)
     for value in out.graph.output:
-        value.type.tensor_type.ClearField("shape")
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
     del out.graph.value_info[:]
     return out
 

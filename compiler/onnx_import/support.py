@@ -78,6 +78,7 @@ REASONS = (
 
 # Operands that must be known before run time: they decide shapes or loop structure.
 CONSTANT_OPERANDS: Mapping[str, tuple[int, ...]] = {
+    "AffineGrid": (1,),
     "ConstantOfShape": (0,),
     "CumSum": (1,),
     "Expand": (1,),

@@ -188,3 +188,13 @@ def test_group_of_weights_survives_conversion(tmp_path: Path) -> None:
         + 3 * 8
         + 10
     )
+
+
+def test_mean_variance_normalization_with_default_axes(tmp_path: Path) -> None:
+    model = make_model(
+        [helper.make_node("MeanVarianceNormalization", ["x"], ["y"], name="mvn")],
+        inputs=IMAGE,
+        outputs={"y": ("float32", [1, 4, 6, 6])},
+    )
+    loaded = assert_same_numbers(save(model, tmp_path / "m.onnx"))
+    assert loaded.inventory.unsupported == ()
