@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorInfo:
-    """Name, NumPy dtype and static shape of a model input or output."""
+    """Name, NumPy dtype and static shape of a model input or output.
+
+    The shape is ``(-1,)`` for an output behind a node that cannot be compiled.
+    """
 
     name: str
     dtype: str
