@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,10 +25,9 @@ from compiler.verification.comparison import (
     float_tolerance,
     worst,
 )
-from compiler.verification.exercise import unexercised
 from compiler.verification.graph_walk import GraphWalk
 from compiler.verification.kernel_check import check_kernels
-from compiler.verification.reference import Reference, version
+from compiler.verification.reference import version
 from compiler.verification.result import (
     Decider,
     Status,
@@ -36,30 +35,15 @@ from compiler.verification.result import (
     this_machine,
     write_verification,
 )
+from compiler.verification.trial import SEEDS, GivenInputs, Trial, choose_trial
 from compiler.verification.verdict import judge
-from compiler.verification_inputs import Arrays, check_inputs, draw_inputs, read_inputs
-
-SEEDS = (0, 1, 2)
-# Tried in turn until every output answers to the inputs: a softmax may saturate on noise.
-SCALES = (1.0, 0.1, 10.0, 100.0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Trial:
-    """Inputs, what the reference makes of them, and which outputs they leave unexercised."""
-
-    inputs: tuple[Arrays, ...]
-    expected: tuple[Arrays, ...]
-    source: str
-    seeds: tuple[int, ...]
-    unexercised: dict[str, str]
 
 
 def verify(
     artifact: str | Path,
     model: str | Path | Model,
     *,
-    inputs: str | Path | Mapping[str, np.ndarray] | None = None,
+    inputs: GivenInputs = None,
     per_kernel: bool = False,
     seeds: Sequence[int] = SEEDS,
 ) -> Verification:
@@ -86,7 +70,7 @@ def check(
     artifact: str | Path,
     model: Model,
     *,
-    inputs: str | Path | Mapping[str, np.ndarray] | None = None,
+    inputs: GivenInputs = None,
     per_kernel: bool = False,
     seeds: Sequence[int] = SEEDS,
 ) -> Verification:
@@ -98,7 +82,7 @@ def check(
     else:
         _check_same_interface(opened, model)
         with library:
-            trial = _choose_inputs(model, inputs, seeds)
+            trial = choose_trial(model, inputs, seeds)
             result = _check(opened, library, model, trial, per_kernel=per_kernel)
     write_verification(opened.verification_path, result)
     return result
@@ -159,50 +143,6 @@ def whole_model_tolerance(walk: GraphWalk, name: str, dtype: str) -> Tolerance:
     )
 
 
-def _choose_inputs(
-    model: Model, inputs: str | Path | Mapping[str, np.ndarray] | None, seeds: Sequence[int]
-) -> _Trial:
-    reference = Reference(model.source)
-    if inputs is not None:
-        return _user_trial(model, reference, inputs)
-    trial = None
-    for scale in SCALES:
-        drawn = tuple(draw_inputs(model, seed, scale) for seed in seeds)
-        expected = tuple(reference.run(arrays) for arrays in drawn)
-        reasons = unexercised(model, expected)
-        source = "drawn" if scale == 1.0 else f"drawn, scaled by {scale:g}"
-        if trial is None or not reasons:
-            trial = _Trial(
-                inputs=drawn,
-                expected=expected,
-                source=source,
-                seeds=tuple(seeds),
-                unexercised=reasons,
-            )
-        if not reasons:
-            break
-    assert trial is not None
-    return trial
-
-
-def _user_trial(
-    model: Model, reference: Reference, inputs: str | Path | Mapping[str, np.ndarray]
-) -> _Trial:
-    if isinstance(inputs, str | Path):
-        arrays, source = read_inputs(Path(inputs), model), Path(inputs).name
-    else:
-        arrays, source = dict(inputs), "given"
-        check_inputs(arrays, model)
-    expected = (reference.run(arrays),)
-    return _Trial(
-        inputs=(arrays,),
-        expected=expected,
-        source=source,
-        seeds=(),
-        unexercised=unexercised(model, expected),
-    )
-
-
 def _load_library(artifact: Artifact) -> tuple[Library | None, str]:
     """Return the library, or None and why this machine cannot run it."""
     try:
@@ -212,7 +152,7 @@ def _load_library(artifact: Artifact) -> tuple[Library | None, str]:
 
 
 def _check(
-    artifact: Artifact, library: Library, model: Model, trial: _Trial, *, per_kernel: bool
+    artifact: Artifact, library: Library, model: Model, trial: Trial, *, per_kernel: bool
 ) -> Verification:
     outputs = _compare_outputs(library, model, trial)
     base = Verification(
@@ -223,6 +163,7 @@ def _check(
         kernels=(),
         inputs=trial.source,
         seeds=trial.seeds,
+        reference_uncertainty=trial.uncertainty,
         onnxruntime_version=version(),
         machine=this_machine(),
     )
@@ -236,7 +177,7 @@ def _check(
     return judge(base, agrees=agrees, quantized=GraphWalk(model.proto).has_quantizers)
 
 
-def _compare_outputs(library: Library, model: Model, trial: _Trial) -> tuple[Comparison, ...]:
+def _compare_outputs(library: Library, model: Model, trial: Trial) -> tuple[Comparison, ...]:
     walk = GraphWalk(model.proto)
     found = [library.run(arrays) for arrays in trial.inputs]
     figures = []
@@ -263,6 +204,7 @@ def _not_run(reason: str) -> Verification:
         kernels=(),
         inputs="none",
         seeds=(),
+        reference_uncertainty=0.0,
         onnxruntime_version=version(),
         machine=this_machine(),
     )

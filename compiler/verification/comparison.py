@@ -15,6 +15,10 @@ import numpy as np
 # and a chain of tens of layers some 1e-2; float64 is limited by the same arithmetic with 53 bits.
 RELATIVE_LIMITS = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
+# Where onnxruntime with and without its optimisations differs by more than half of the float32
+# limit, the limit measures onnxruntime.
+LARGEST_UNCERTAINTY = RELATIVE_LIMITS["float32"] / 2
+
 # A value that lies on the boundary of two quanta may fall on either side. Per kernel that moves it
 # by one quantum, and rarely; through a whole model the step is passed on and may meet another.
 WHOLE_MODEL_QUANTA = 2
@@ -134,7 +138,7 @@ def _judge(result: Comparison, want: np.ndarray, got: np.ndarray, count: int) ->
         result,
         max_abs=max_abs,
         max_relative=max_abs / largest if largest else (0.0 if max_abs == 0.0 else float("inf")),
-        equal_share=1.0 - unequal / count if count else 1.0,
+        equal_share=(count - unequal) / count if count else 1.0,
         max_quanta=max_abs / tolerance.quantum if tolerance.unit is Unit.QUANTA else None,
     )
     problem = _problem(figures, unequal, count, same)

@@ -1,4 +1,4 @@
-"""onnxruntime as the reference: optimisations off, one thread, CPU."""
+"""onnxruntime as the reference: one thread, CPU, optimisations off unless asked for."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ LARGEST_MODEL_BYTES = 2**31 - 1
 
 
 class Reference:
-    """A session on the model as it is written: no fusion, no constant folding by onnxruntime."""
+    """A session on the model as it is written: no fusion, no constant folding by onnxruntime.
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
-        self._session = _session(proto)
+    Args:
+        optimized: the other way: all that onnxruntime does for speed.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, *, optimized: bool = False) -> None:
+        self._session = _session(proto, optimized=optimized)
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -50,11 +54,14 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
-def _session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _session(proto: onnx.ModelProto, *, optimized: bool) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = (
+        levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+    )
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

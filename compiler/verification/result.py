@@ -51,6 +51,9 @@ class Verification:
     kernels: tuple[KernelCheck, ...]  # empty if kernels were not checked one by one
     inputs: str  # where they came from
     seeds: tuple[int, ...]  # empty if the user gave the inputs
+    reference_uncertainty: (
+        float  # onnxruntime against itself, optimised; share of the largest value
+    )
     onnxruntime_version: str
     machine: Machine
 
@@ -75,6 +78,7 @@ class Verification:
             "kernels": [kernel.as_json() for kernel in self.kernels],
             "inputs": self.inputs,
             "seeds": list(self.seeds),
+            "reference_uncertainty": self.reference_uncertainty,
             "onnxruntime_version": self.onnxruntime_version,
             "machine": {
                 "system": self.machine.system,

@@ -138,7 +138,9 @@ def test_the_module_stands_in_for_the_function_of_its_name(right: Case) -> None:
     assert compiler.verify(right.artifact.path, right.model).passed
 
 
-def result_with(kernels: tuple[KernelCheck, ...], quanta: float) -> Verification:
+def result_with(
+    kernels: tuple[KernelCheck, ...], quanta: float, uncertainty: float = 0.0
+) -> Verification:
     """A whole-model difference of some quanta, or none."""
     tolerance = Tolerance(unit=Unit.QUANTA, limit=2, quantum=1.0)
     output = compare("y", np.zeros(9, np.int8), np.full(9, quanta, np.int8), tolerance)
@@ -150,6 +152,7 @@ def result_with(kernels: tuple[KernelCheck, ...], quanta: float) -> Verification
         kernels=kernels,
         inputs="drawn",
         seeds=(0,),
+        reference_uncertainty=uncertainty,
         onnxruntime_version="1",
         machine=this_machine(),
     )
@@ -172,8 +175,22 @@ def test_a_deep_quantized_model_is_judged_by_its_kernels() -> None:
     judged = judge(result_with((kernel(),), 8), agrees=False, quantized=True)
     assert (judged.status, judged.decided_by) == (Status.PASSED, Decider.PER_KERNEL)
     assert judged.reason == (
-        "every kernel agrees alone; whole model: output 'y': differs by 8 quanta, 2 allowed"
+        "every kernel agrees alone; whole model: output 'y': differs by 8 quanta, 2 allowed; "
+        "one value on a boundary of two quanta moves all that follow"
     )
+
+
+def test_a_model_that_onnxruntime_is_unsure_of_is_judged_by_its_kernels() -> None:
+    judged = judge(result_with((kernel(),), 8, 2e-3), agrees=False, quantized=False)
+    assert (judged.status, judged.decided_by) == (Status.PASSED, Decider.PER_KERNEL)
+    assert judged.reason.endswith("onnxruntime differs from itself by 0.002 with optimisations")
+
+
+def test_nan_in_the_wrong_place_has_no_excuse() -> None:
+    checked = result_with((kernel(),), 8, 2e-3)
+    wrong = replace(checked.outputs[0], max_abs=float("inf"))
+    judged = judge(replace(checked, outputs=(wrong,)), agrees=False, quantized=True)
+    assert judged.status is Status.FAILED
 
 
 def test_a_quantized_model_with_a_wrong_kernel_fails() -> None:

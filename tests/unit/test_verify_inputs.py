@@ -14,6 +14,7 @@ from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.verification.exercise import unexercised
 from compiler.verification.reference import Reference
+from compiler.verification.trial import SEEDS, choose_trial
 from compiler.verification_inputs import draw_inputs, read_inputs
 from tests.onnx_models import dense_model, make_model, qdq_model, save, weights
 
@@ -139,6 +140,26 @@ def softmax_model(width: int) -> onnx.ModelProto:
     kind = ("float32", [1, width])
     node = helper.make_node("Softmax", ["x"], ["y"], name="softmax", axis=-1)
     return make_model([node], inputs={"x": kind}, outputs={"y": kind})
+
+
+def test_a_sigmoid_that_ends_in_tiny_numbers_is_driven_harder(tmp_path: Path) -> None:
+    """sigmoid(x - 60) on plain noise is 1e-26: its relative error is the exponent's rounding."""
+    nodes = [
+        helper.make_node("Sub", ["x", "shift"], ["s"], name="shift"),
+        helper.make_node("Sigmoid", ["s"], ["y"], name="sigmoid"),
+    ]
+    kind = ("float32", [1, 500])
+    constants = {"shift": np.asarray(60, np.float32)}
+    proto = make_model(nodes, inputs={"x": kind}, outputs={"y": kind}, constants=constants)
+    trial = choose_trial(loaded(proto, tmp_path), None, SEEDS)
+    assert trial.source in ("drawn, scaled by 10", "drawn, scaled by 100")
+    assert trial.expected[0]["y"].max() > 1e-3
+
+
+def test_plain_noise_is_taken_where_it_will_do(tmp_path: Path) -> None:
+    trial = choose_trial(loaded(dense_model(), tmp_path), None, SEEDS)
+    assert (trial.source, trial.unexercised, len(trial.inputs)) == ("drawn", {}, 3)
+    assert 0.0 <= trial.uncertainty < 1e-5
 
 
 @pytest.mark.parametrize(
