@@ -16,6 +16,7 @@ from compiler.errors import UnsupportedError
 from compiler.program import Program, ScheduleOutcome
 from compiler.target_spec import TargetSpec
 from schedules.rules import rules_for
+from schedules.steps import PrimitiveError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +117,12 @@ def schedule_kernel(
     rules, fallback = rules_for(spec)
     refused = []
     for rule in rules:
-        schedule = rule.apply(func, spec)
+        try:
+            schedule = rule.apply(func, spec)
+        except PrimitiveError as failure:
+            # A kernel of the rule's kind that its steps do not fit: slower, but still right.
+            refused.append(f"{rule.name} (failed: {_first_line(failure)})")
+            continue
         if schedule is not None:
             outcome = ScheduleOutcome(source="rule", name=rule.name, reason="no record")
             return _scheduled(name, schedule, input_count, outcome)
@@ -133,6 +139,11 @@ def schedule_kernel(
         source="fallback", name=kind, reason=f"no record; not for {', '.join(refused)}"
     )
     return _scheduled(name, schedule, input_count, outcome)
+
+
+def _first_line(failure: Exception) -> str:
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return lines[0] if lines else type(failure).__name__
 
 
 def _scheduled(

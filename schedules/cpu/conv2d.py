@@ -45,7 +45,7 @@ def _schedule(
     _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
     whole_blocks = match.axis_extents(sch, epilogue)[1] == groups * blocks * lanes
     registers = spec.vector.register_count
-    tile = choose_tile(blocks, columns, registers)
+    tile = choose_tile(blocks, columns, registers, row=match.axis_extents(sch, epilogue)[3])
     store = sch.cache_write(conv, 0, "local")
     batch, channel, row, column = sch.get_loops(epilogue)
     if match.extent(sch, row) != rows:  # pointwise: all positions are one row

@@ -31,20 +31,30 @@ class Tile:
         return (self.blocks + self.columns) / self.accumulators
 
 
-def choose_tile(blocks: int, columns: int, registers: int) -> Tile:
+def choose_tile(blocks: int, columns: int, registers: int, row: int | None = None) -> Tile:
     """Return the tile with the fewest loads that fits the registers and divides the output.
 
     Registers hold the accumulators, one vector of weights for each block and one broadcast input.
+
+    Args:
+        blocks: vectors of output at one position.
+        columns: positions.
+        row: positions come in rows of this many; a tile is part of a row or whole rows.
     """
     best = Tile(1, 1)
     for block_tile in BLOCK_TILES:
         if blocks % block_tile:
             continue
         room = (registers - block_tile - 1) // block_tile
-        tile = Tile(block_tile, steps.largest_divisor(columns, max(1, room)))
+        tile = Tile(block_tile, _most_columns(columns, max(1, room), row or columns))
         if _rank(tile) > _rank(best):
             best = tile
     return best
+
+
+def _most_columns(columns: int, room: int, row: int) -> int:
+    fitting = [d for d in range(1, min(columns, room) + 1) if columns % d == 0]
+    return max(d for d in fitting if row % d == 0 or d % row == 0)
 
 
 def _rank(tile: Tile) -> tuple[int, float]:
