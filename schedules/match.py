@@ -145,7 +145,9 @@ def reduces_contiguous_axis(sch: s_tir.Schedule, block: Any) -> bool:
     """Whether the largest operand is read along a reduction axis: its last index is one."""
     statement = sch.get(block)
     reduction = [v.var for v in statement.iter_vars if int(v.iter_type) == _REDUCTION]
-    spatial = [v.var for v in statement.iter_vars if int(v.iter_type) == _SPATIAL]
+    spatial = [
+        v.var for v in statement.iter_vars if int(v.iter_type) == _SPATIAL and int(v.dom.extent) > 1
+    ]
     own = statement.writes[0].source
     operands = [load for load in loads(statement.body) if not load.source.same_as(own)]
     if not operands:

@@ -22,6 +22,8 @@ from schedules import match, steps
 ROW_TILE = 4
 # A narrower vector loop costs more than LLVM's own choice.
 LEAST_LANES = 4
+# Elements of a row that is left to LLVM; its sums lie on the stack.
+LONGEST_ROW = 128
 
 
 def fallback(func: PrimFunc, spec: TargetSpec) -> tuple[s_tir.Schedule, str]:
@@ -93,9 +95,14 @@ def _reduce_by_lanes(sch: s_tir.Schedule, block: Any, lanes: int) -> Any | None:
 
     Changes the order of a sum, as every vector reduction does.
     """
+    if match.axis_kinds(sch, block)[-1] != "R":
+        return None
     loop = sch.get_loops(block)[-1]
-    width = steps.vector_width(match.extent(sch, loop), lanes)
-    if width < min(LEAST_LANES, lanes) or match.axis_kinds(sch, block)[-1] != "R":
+    extent = match.extent(sch, loop)
+    width = steps.vector_width(extent, lanes)
+    if width < min(LEAST_LANES, lanes):
+        width = steps.largest_divisor(extent, lanes)  # odd, but still independent sums
+    if width < min(LEAST_LANES, lanes):
         return None
     _, lane = sch.split(loop, factors=[None, width])
     rank = len(sch.get(block).writes[0].source.ty.shape)
@@ -154,54 +161,73 @@ def _tile(sch: s_tir.Schedule, spec: TargetSpec) -> bool:
     before: for s...: for r...: acc;  for s...: epilogue
     after:  parallel outer s: (for r...: (for row: vectorized lane: acc);  for row, lane: epilogue)
     """
-    reductions = [block for block in match.blocks(sch) if match.is_reduction(sch, block)]
+    blocks = match.blocks(sch)
+    reductions = [block for block in blocks if match.is_reduction(sch, block)]
+    pads = [block for block in blocks if match.is_padding(sch, block)]
     if len(reductions) != 1 or len(match.output_blocks(sch)) != 1:
         return False
     reduction = reductions[0]
-    if match.reduces_contiguous_axis(sch, reduction):
-        return False
-    pads = [block for block in match.blocks(sch) if match.is_padding(sch, block)]
     consumers = list(sch.get_consumers(reduction))
-    if len(consumers) > 1:
+    if len(consumers) > 1 or match.reduces_contiguous_axis(sch, reduction):
+        return False
+    if len(blocks) != 1 + len(pads) + len(consumers):
         return False
     epilogue = consumers[0] if consumers else sch.cache_write(reduction, 0, "local")
-    spatial = match.axis_extents(sch, epilogue)
     kinds = match.axis_kinds(sch, reduction)
+    spatial = match.axis_extents(sch, epilogue)
     if "R" in match.axis_kinds(sch, epilogue) or kinds.count("S") != len(spatial):
         return False
+    shared_axes = min(2, len(spatial) - 1) if pads else len(spatial) - 1
+    width, outer, inner = _split_tile(sch, epilogue, spatial, spec)
+    sch.reorder(*outer, *inner)
+    sch.compute_at(reduction, outer[-1], preserve_unit_loops=True)
+    for pad in pads:
+        # A plane at a time: each element is copied once, and the copy stays in cache.
+        sch.compute_at(pad, outer[max(0, shared_axes - 1)], preserve_unit_loops=True)
+    depth = len(outer)
+    if shared_axes:
+        steps.parallelize(sch, outer[:shared_axes])
+        depth -= shared_axes - 1
+    if width > 1:
+        sch.vectorize(inner[-1])
+    _reduce_outside(sch, reduction, depth, kinds, vectorized=width > 1)
+    return True
+
+
+def _split_tile(
+    sch: s_tir.Schedule, epilogue: Any, spatial: list[int], spec: TargetSpec
+) -> tuple[int, list[Any], list[Any]]:
+    """Split the epilogue's loops; return the vector's width, the outer and the tile's loops.
+
+    The vector axis is the last that has more than one element. Where no vector divides it, its
+    whole row is the tile and LLVM vectorizes that, with a tail.
+    """
     loops = list(sch.get_loops(epilogue))
     lanes = spec.lanes(dtype_bits=match.output_bits(sch, epilogue))
     axis = max((i for i, extent in enumerate(spatial) if extent > 1), default=len(spatial) - 1)
     width = steps.vector_width(spatial[axis], lanes)
-    chunk, lane = sch.split(loops[axis], factors=[None, width])
-    others = [loop for i, loop in enumerate(loops) if i != axis]
-    row_axis = _row_axis(spatial, axis)
-    rows = 1 if row_axis is None else steps.largest_divisor(spatial[row_axis], ROW_TILE)
+    if width < min(LEAST_LANES, lanes):
+        most = LONGEST_ROW if spatial[axis] > LONGEST_ROW else spatial[axis]
+        width = 1
+        chunk, lane = sch.split(
+            loops[axis], factors=[None, steps.largest_divisor(spatial[axis], most)]
+        )
+    else:
+        chunk, lane = sch.split(loops[axis], factors=[None, width])
+    outer = [loop for i, loop in enumerate(loops) if i != axis]
     inner = [lane]
-    if row_axis is not None and rows > 1:
-        outer_rows, row = sch.split(loops[row_axis], factors=[None, rows])
-        others = [outer_rows if loop is loops[row_axis] else loop for loop in others]
+    rows = [i for i in range(axis) if spatial[i] > 1]
+    if rows and width > 1:
+        row_tile = steps.largest_divisor(spatial[rows[-1]], ROW_TILE)
+        outer_rows, row = sch.split(loops[rows[-1]], factors=[None, row_tile])
+        outer[rows[-1]] = outer_rows
         inner = [row, lane]
-    sch.reorder(*others, chunk, *inner)
-    sch.compute_at(reduction, chunk, preserve_unit_loops=True)
-    for pad in pads:
-        # A plane at a time: each element is copied once, and the copy stays in cache.
-        sch.compute_at(pad, others[min(1, len(others) - 1)], preserve_unit_loops=True)
-    _reduce_outside(sch, reduction, len(others) + 1, kinds)
-    if width > 1:
-        sch.vectorize(sch.get_loops(epilogue)[-1])
-    depth = 2 if pads else len(others)
-    steps.parallelize(sch, list(sch.get_loops(epilogue))[: min(depth, len(others))])
-    return True
+    return width, [*outer, chunk], inner
 
 
-def _row_axis(spatial: list[int], vector_axis: int) -> int | None:
-    """The axis next to the vector axis that has rows to keep in registers."""
-    candidates = [i for i, extent in enumerate(spatial) if extent > 1 and i != vector_axis]
-    return max(candidates, default=None)
-
-
-def _reduce_outside(sch: s_tir.Schedule, block: Any, depth: int, kinds: str) -> None:
+def _reduce_outside(
+    sch: s_tir.Schedule, block: Any, depth: int, kinds: str, *, vectorized: bool
+) -> None:
     """Move the reduction's loops outside its tile, vectorize, and split off the initial zero."""
     below = list(sch.get_loops(block))[depth:]
     spatial = [loop for loop, kind in zip(below, kinds, strict=True) if kind == "S"]
@@ -211,6 +237,6 @@ def _reduce_outside(sch: s_tir.Schedule, block: Any, depth: int, kinds: str) -> 
     sch.reorder(*single, *reduction, *wide)
     for loop in wide[:-1]:
         sch.unroll(loop)
-    if wide:
+    if wide and vectorized:
         sch.vectorize(wide[-1])
     sch.decompose_reduction(block, reduction[0])

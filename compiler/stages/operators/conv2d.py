@@ -131,7 +131,8 @@ def packed_conv2d(data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature) -> t
 
     def plain(n: Any, o: Any, y: Any, x: Any) -> Any:
         where = (0, y * out_w + x) if sig.is_pointwise else (y, x)
-        inside = o % group_out
+        # One group: no `% group_out`, which would hide from TVM that a tile is a block of lanes.
+        inside = o if sig.groups == 1 else o % group_out
         return blocked[(n, o // group_out, inside // lanes, *where, inside % lanes)]
 
     shape = (sig.batch, sig.out_channels, out_h, out_w)
