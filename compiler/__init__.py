@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from compiler.library import Library as Library
     from compiler.library import load as load
     from compiler.measure.bench import bench as bench
-    from compiler.pipeline import compile as compile  # noqa: A004
+    from compiler.pipeline import compile as compile
     from compiler.verify import verify as verify
 
 _HOMES = {

@@ -1,4 +1,4 @@
-"""The whole road: ONNX file and target name in, checked artifact out. The only part that knows it all."""
+"""The whole road: ONNX file and target in, checked artifact out. The only part that knows all."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Built:
     relax_plan_bytes: int
 
 
-def compile(  # noqa: A001  # the verb of the command line
+def compile(  # the verb of the command line
     model: str | Path | Model,
     *,
     target: str | Path | TargetSpec,
@@ -80,8 +80,10 @@ def compile(  # noqa: A001  # the verb of the command line
     spec = spec.with_limits(**limits) if limits else spec
     toolchain = find_toolchain(spec.toolchain.cc)
     report("load")
-    loaded = model if isinstance(model, Model) else load_model(
-        Path(model), shapes=shapes or {}, values=values or {}
+    loaded = (
+        model
+        if isinstance(model, Model)
+        else load_model(Path(model), shapes=shapes or {}, values=values or {})
     )
     require_supported(loaded)
     built = _build(loaded, spec, jobs=jobs, dump_stages=dump_stages, report=report)
@@ -131,9 +133,7 @@ def _build(
     target = tvm_target(spec)
     stages = graph_stages(spec)
     dump_folder = None if dump_stages is None else Path(dump_stages)
-    mod = run_stages(
-        to_relax(model), stages, target=target, report=report, dump_folder=dump_folder
-    )
+    mod = run_stages(to_relax(model), stages, target=target, report=report, dump_folder=dump_folder)
     workloads = distinct_workloads(mod, extract_program(mod, model))
 
     def build(name: str) -> CompiledKernel:

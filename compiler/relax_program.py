@@ -171,9 +171,7 @@ class _Walk:
         outputs = []
         for ty, onnx_name in zip(types, known, strict=False):
             shape, dtype = _type(ty, f"`{onnx_name or kernel}`")
-            outputs.append(
-                self._built.add(ValueKind.BUFFER, shape, dtype, onnx_name=onnx_name)
-            )
+            outputs.append(self._built.add(ValueKind.BUFFER, shape, dtype, onnx_name=onnx_name))
         onnx_values = [self._onnx_names[v] for v in made.variables if v in self._onnx_names]
         self._built.calls.append(
             _kernel_call(kernel, inputs, tuple(outputs), onnx_values, self._nodes)
@@ -218,9 +216,7 @@ def _kernel_call(
     )
 
 
-def _with_outputs(
-    built: _Builder, inputs: list[Port], results: list[int], model: Model
-) -> Program:
+def _with_outputs(built: _Builder, inputs: list[Port], results: list[int], model: Model) -> Program:
     """Give model outputs to the caller: the kernel writes there, or a copy does at the end."""
     values = list(built.values)
     outputs, copies = [], []
@@ -230,17 +226,19 @@ def _with_outputs(
         direct = owner.kind is ValueKind.BUFFER and owner.id not in taken
         if direct:
             taken.add(owner.id)
-            values = [
-                _as_output(value) if value.storage == owner.id else value for value in values
-            ]
+            values = [_as_output(value) if value.storage == owner.id else value for value in values]
             target = number
         else:
             shape, dtype = values[number].shape, values[number].dtype
             target = len(values)
             values.append(
                 Value(
-                    id=target, kind=ValueKind.OUTPUT, dtype=dtype, shape=shape,
-                    storage=target, onnx_name=info.name,
+                    id=target,
+                    kind=ValueKind.OUTPUT,
+                    dtype=dtype,
+                    shape=shape,
+                    storage=target,
+                    onnx_name=info.name,
                 )
             )
             copies.append(Copy(source=number, destination=target))
@@ -257,6 +255,10 @@ def _with_outputs(
 
 def _as_output(value: Value) -> Value:
     return Value(
-        id=value.id, kind=ValueKind.OUTPUT, dtype=value.dtype, shape=value.shape,
-        storage=value.storage, onnx_name=value.onnx_name,
+        id=value.id,
+        kind=ValueKind.OUTPUT,
+        dtype=value.dtype,
+        shape=value.shape,
+        storage=value.storage,
+        onnx_name=value.onnx_name,
     )

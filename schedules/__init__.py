@@ -1,4 +1,4 @@
-"""Schedule rules: functions ``(PrimFunc, TargetSpec) -> Schedule | None``, and the steps they share.
+"""Schedule rules, functions ``(PrimFunc, TargetSpec) -> Schedule | None``, and their steps.
 
 Imports nothing of `compiler` but `target_spec` and `errors`.
 """

@@ -16,8 +16,8 @@ PrimitiveError = (RuntimeError, ValueError)
 def inline_cheap_producers(sch: s_tir.Schedule, keep: tuple[str, ...] = ()) -> None:
     """Inline every block that costs less to compute again than to store.
 
-    Stays: blocks with a role in `keep`, reductions, outputs, zero padding (its test would be in the inner loop), and what calls
-    exp, erf and the like and is read more than once for each element.
+    Stays: blocks with a role in `keep`, reductions, outputs, zero padding (its test would be in
+    the inner loop), and what calls exp, erf and the like and is read more than once an element.
     """
     changed = True
     while changed:

@@ -33,7 +33,7 @@ def _index_bounds(call: relax.Call) -> tuple[int, np.ndarray] | None:
     return None
 
 
-@relax.expr_functor.mutator  # type: ignore[untyped-decorator]
+@relax.expr_functor.mutator
 class _Clamper(relax.PyExprMutator):  # type: ignore[misc]
     """Wraps the index operand of every gather and scatter."""
 

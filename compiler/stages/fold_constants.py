@@ -38,7 +38,8 @@ def _dequantize(call: relax.Call, arguments: list[np.ndarray]) -> np.ndarray:
         return factor.reshape(shape)
 
     difference = data.astype(np.int32) - along_axis(zero_point.astype(np.int32))
-    return difference.astype(np.float32) * along_axis(scale.astype(np.float32))
+    product: np.ndarray = difference.astype(np.float32) * along_axis(scale.astype(np.float32))
+    return product
 
 
 _EVALUATORS: dict[str, Evaluator] = {
@@ -51,7 +52,7 @@ _EVALUATORS: dict[str, Evaluator] = {
 }
 
 
-@relax.expr_functor.mutator  # type: ignore[untyped-decorator]
+@relax.expr_functor.mutator
 class _Folder(relax.PyExprMutator):  # type: ignore[misc]
     """Replaces calls whose tensor operands are all constants."""
 

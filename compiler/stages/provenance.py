@@ -43,7 +43,7 @@ def is_call_to(value: Any, operator: str) -> bool:
     return isinstance(value, relax.Call) and getattr(value.op, "name", "") == operator
 
 
-@relax.expr_functor.mutator  # type: ignore[untyped-decorator]
+@relax.expr_functor.mutator
 class _Separator(relax.PyExprMutator):  # type: ignore[misc]
     """Gives each ``call_tir`` of `main` a PrimFunc of its own."""
 
@@ -85,7 +85,7 @@ def _number(name: str) -> str | None:
 
 
 def record_groups(mod: IRModule) -> IRModule:
-    """Return the module with `GROUP_CALLS` and `GROUP_OUTPUTS` set; run between fusion and FuseTIR."""
+    """Return the module with `GROUP_CALLS` and `GROUP_OUTPUTS` set, between FuseOps and FuseTIR."""
     calls: dict[str, list[str]] = {}
     outputs: dict[str, list[str]] = {}
     for gvar, func in mod.functions_items():

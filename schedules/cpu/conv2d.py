@@ -1,4 +1,4 @@
-"""Direct convolution with packed weights: output channels in vector lanes, positions in registers."""
+"""Direct convolution, packed weights: output channels in lanes, positions in registers."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedules import steps
-
 # Fewer independent sums than this leave the multiply-add units waiting: 2 units x 4 cycles.
 LEAST_ACCUMULATORS = 8
 

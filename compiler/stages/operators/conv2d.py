@@ -15,7 +15,7 @@ from schedules import roles
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conv2dSignature:
-    """What a 2-D convolution computes. Data NCHW, weights OIHW; pads are top, left, bottom, right."""
+    """A 2-D convolution. Data NCHW, weights OIHW; pads are top, left, bottom, right."""
 
     batch: int
     in_channels: int
