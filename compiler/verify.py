@@ -35,8 +35,8 @@ from compiler.verification.result import (
     this_machine,
     write_verification,
 )
-from compiler.verification.trial import SEEDS, GivenInputs, Trial, choose_trial
 from compiler.verification.verdict import judge
+from compiler.verification_trial import SEEDS, GivenInputs, Trial, choose_trial
 
 
 def verify(

@@ -14,8 +14,8 @@ from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.verification.exercise import unexercised
 from compiler.verification.reference import Reference
-from compiler.verification.trial import SEEDS, choose_trial
 from compiler.verification_inputs import draw_inputs, read_inputs
+from compiler.verification_trial import SEEDS, choose_trial
 from tests.onnx_models import dense_model, make_model, qdq_model, save, weights
 
 
