@@ -22,7 +22,9 @@ from compiler.onnx_import.support import require_supported
 from compiler.program import CompiledKernel, Program
 from compiler.target_spec import TargetSpec, load_target, required_cpu_features
 from compiler.toolchain import Toolchain, find_toolchain
+from compiler.tuning.store import NO_RECORDS, Records, read_records
 from compiler.version import VERSION
+from schedules.version import RULE_SET_VERSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +51,7 @@ def compile(  # the verb of the command line
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     values: Mapping[str, float | int | bool] | None = None,
     threads: int | None = None,
+    records: str | Path | None = None,
     inputs: str | Path | Mapping[str, np.ndarray] | None = None,
     limits: Mapping[str, int] | None = None,
     verify: VerifyMode = "auto",
@@ -56,6 +59,7 @@ def compile(  # the verb of the command line
     jobs: int = 1,
     dump_stages: str | Path | None = None,
     report: Report = lambda _: None,
+    warn: Report = lambda _: None,
 ) -> Artifact:
     """Compile an ONNX model to a stand-alone library and check it against onnxruntime.
 
@@ -65,6 +69,7 @@ def compile(  # the verb of the command line
         shapes: shapes for inputs with dynamic dimensions, by input name.
         values: values for scalar inputs that become constants, by input name.
         threads: how many threads a session uses unless told otherwise; the target's cores if None.
+        records: a folder of tuning records; None uses no record.
         inputs: arrays for the check, or an .npz file with them; drawn from the model if None.
         limits: replace the target's limits, by name (``ram_bytes``).
         verify: "auto" checks where this machine can run the target, "require" makes it an error
@@ -72,6 +77,7 @@ def compile(  # the verb of the command line
         jobs: how many kernels are compiled at a time; does not change a byte of the output.
         dump_stages: a folder for the module after each stage, for reading.
         report: called with the name of each step before it starts.
+        warn: called with what was passed over: lines of record files that do not check.
 
     Raises:
         CompilerError: with what happened, why, and how to fix it.
@@ -86,24 +92,33 @@ def compile(  # the verb of the command line
         else load_model(Path(model), shapes=shapes or {}, values=values or {})
     )
     require_supported(loaded)
-    built = _build(loaded, spec, jobs=jobs, dump_stages=dump_stages, report=report)
+    threads = spec.cores.count if threads is None else threads
+    fingerprint = spec.fingerprint(
+        threads=threads, tvm_version=version("apache-tvm"), rule_set_version=RULE_SET_VERSION
+    )
+    known = NO_RECORDS if records is None else read_records(Path(records), fingerprint)
+    for line in known.passed_over:
+        warn(f"record passed over: {line}")
+    built = _build(loaded, spec, known, jobs=jobs, dump_stages=dump_stages, report=report)
     report("plan-memory")
     memory = {name: kernel.memory for name, kernel in built.kernels.items()}
     plan = plan_memory(built.program, memory, _regions(spec), spec.arena_align_bytes)
     check_limits(spec, built.program, built.kernels, plan)
-    threads = spec.cores.count if threads is None else threads
-    options = {"threads": threads, "weights": weights, "records": "none"}
+    used = sorted(
+        {k.schedule.name for k in built.kernels.values() if k.schedule.source == "record"}
+    )
+    options = {"threads": threads, "weights": weights, "records": records is not None}
     provenance = Provenance(
         options=options,
         tool_versions=_tool_versions(toolchain),
         stages=built.stages,
-        records_used=(),
+        records_used=tuple(used),
     )
     destination = Path(output)
     with replaced_folder(destination) as folder:
         report("link")
         artifact = _write(
-            folder, loaded, spec, built, plan, toolchain, provenance, threads, weights, jobs
+            folder, loaded, spec, built, plan, toolchain, provenance, fingerprint, weights, jobs
         )
         if verify != "skip":
             report("verify")
@@ -114,6 +129,7 @@ def compile(  # the verb of the command line
 def _build(
     model: Model,
     spec: TargetSpec,
+    records: Records,
     *,
     jobs: int,
     dump_stages: str | Path | None,
@@ -138,7 +154,7 @@ def _build(
 
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
-        scheduled = schedule_kernel(name, func, count, spec)
+        scheduled = schedule_kernel(name, func, count, spec, records)
         return build_kernel(
             scheduled.func,
             name=name,
@@ -182,17 +198,10 @@ def _write(
     plan: MemoryPlan,
     toolchain: Toolchain,
     provenance: Provenance,
-    threads: int,
+    fingerprint: str,
     weights: WeightsForm,
     jobs: int,
 ) -> Artifact:
-    from schedules.rules import RULE_SET_VERSION
-
-    fingerprint = spec.fingerprint(
-        threads=threads,
-        tvm_version=provenance.tool_versions["apache-tvm"],
-        rule_set_version=RULE_SET_VERSION,
-    )
     return write_artifact(
         folder,
         model=ModelInfo(name=model.name, digest=model.digest),

@@ -123,8 +123,9 @@ class Phase:
     """One function of a kernel. Work items ``begin..end`` of ``extent`` may run side by side.
 
     C: ``void symbol(inputs..., outputs..., scratch..., worker_scratch?, begin, end)``
-    with every pointer a ``void *`` and the range two ``int32_t``; ``worker_scratch`` is there if the kernel's
-    ``worker_scratch_bytes`` is not 0. Phases of one kernel take the same pointers and run in order.
+    with every pointer a ``void *`` and the range two ``int32_t``; ``worker_scratch`` is there if
+    the kernel's ``worker_scratch_bytes`` is not 0. Phases of one kernel take the same pointers
+    and run in order.
     """
 
     symbol: str

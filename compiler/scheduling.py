@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import tvm
 import tvm_ffi
 from tvm import relax
 from tvm.ir import IRModule
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import Trace
 from tvm.tirx import PrimFunc
 
 from compiler.errors import UnsupportedError
 from compiler.program import Program, ScheduleOutcome
 from compiler.target_spec import TargetSpec
+from compiler.tuning.record import ScheduleRecord
+from compiler.tuning.store import NO_RECORDS, Records
 from schedules.rules import rules_for
 from schedules.steps import PrimitiveError
 
@@ -106,14 +110,33 @@ def _unused(name: str, taken: Mapping[str, PrimFunc]) -> str:
     return candidate
 
 
+def workload_hash(func: PrimFunc) -> str:
+    """Return the key of a kernel in tuning records: equal for equal kernels of any name."""
+    return f"{tvm_ffi.structural_hash(_anonymous(func)) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
 def schedule_kernel(
-    name: str, func: PrimFunc, input_count: int, spec: TargetSpec
+    name: str,
+    func: PrimFunc,
+    input_count: int,
+    spec: TargetSpec,
+    records: Records = NO_RECORDS,
 ) -> ScheduledKernel:
-    """Return the kernel with the schedule of the first rule that takes it.
+    """Return the kernel with the schedule of its record, else of the first rule that takes it.
 
     Raises:
         UnsupportedError: no schedule could be applied, not even the fallback.
     """
+    record = records.schedules.get(workload_hash(func))
+    no_record = "no record"
+    if record is not None:
+        try:
+            schedule = _replayed(func, record)
+        except PrimitiveError as failure:
+            no_record = f"record {record.id} cannot be replayed ({_first_line(failure)})"
+        else:
+            outcome = ScheduleOutcome(source="record", name=record.id)
+            return _scheduled(name, schedule, input_count, outcome)
     rules, fallback = rules_for(spec)
     refused = []
     for rule in rules:
@@ -124,7 +147,7 @@ def schedule_kernel(
             refused.append(f"{rule.name} (failed: {_first_line(failure)})")
             continue
         if schedule is not None:
-            outcome = ScheduleOutcome(source="rule", name=rule.name, reason="no record")
+            outcome = ScheduleOutcome(source="rule", name=rule.name, reason=no_record)
             return _scheduled(name, schedule, input_count, outcome)
         refused.append(rule.name)
     try:
@@ -136,9 +159,29 @@ def schedule_kernel(
             fix="report the model: the fallback must take every kernel",
         ) from cause
     outcome = ScheduleOutcome(
-        source="fallback", name=kind, reason=f"no record; not for {', '.join(refused)}"
+        source="fallback", name=kind, reason=f"{no_record}; not for {', '.join(refused)}"
     )
     return _scheduled(name, schedule, input_count, outcome)
+
+
+def trace_json(schedule: Schedule) -> list[Any]:
+    """Return a schedule's trace as plain JSON values, as a record keeps it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tvm.tirx.IntImm | tvm.tirx.FloatImm):
+            return value.value
+        if value is None or isinstance(value, str | int | float):
+            return value
+        return [plain(item) for item in value]
+
+    trace: list[Any] = plain(schedule.trace.as_json())
+    return trace
+
+
+def _replayed(func: PrimFunc, record: ScheduleRecord) -> Schedule:
+    schedule = Schedule(func)
+    Trace.apply_json_to_schedule(record.trace, schedule)
+    return schedule
 
 
 def _first_line(failure: Exception) -> str:

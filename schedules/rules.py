@@ -14,9 +14,6 @@ from schedules.cpu.depthwise_conv2d import depthwise_conv2d
 from schedules.cpu.fallback import fallback
 from schedules.cpu.matmul import matmul
 
-# Part of every record's key: raise it when a rule or the fallback gives other code.
-RULE_SET_VERSION = "1"
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:

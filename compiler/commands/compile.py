@@ -40,6 +40,10 @@ def _limits(
     return dict(map(parse_limit, texts))
 
 
+def _records(_context: click.Context, _parameter: click.Parameter, folder: Path) -> Path | None:
+    return None if str(folder) == "none" else folder
+
+
 @click.command("compile")
 @click.argument("model", metavar="MODEL", type=_PATH)
 @click.option("--target", required=True, help="A target's name, `host`, or a .toml file.")
@@ -65,6 +69,14 @@ def _limits(
     show_default=True,
     help="How weights enter the library: a binary file that the assembler includes, or C source.",
 )
+@click.option(
+    "--records",
+    type=_PATH,
+    callback=_records,
+    default="none",
+    show_default=True,
+    help="A folder of tuning records, or none.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Kernels compiled at a time.")
 @click.option("--dump-stages", type=_PATH, help="A folder for the module after each stage.")
 @click.option("--no-verify", is_flag=True, help="Do not compare with onnxruntime.")
@@ -82,11 +94,15 @@ def command(no_verify: bool, require_verify: bool, as_json: bool, **options: Any
     mode: VerifyMode = "skip" if no_verify else "require" if require_verify else "auto"
     options["jobs"] = options["jobs"] or os.cpu_count() or 1
     with progress_reporter() as report:
-        artifact = compile_model(verify=mode, report=report, **options)
+        artifact = compile_model(verify=mode, report=report, warn=_warn, **options)
     if as_json:
         print_json(summary(artifact))
     else:
         _print_summary(artifact)
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def summary(artifact: Artifact) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from contextlib import redirect_stdout
+from functools import reduce
 from typing import Any
 
 import tvm
@@ -18,6 +19,8 @@ from compiler.onnx_import.model import Model
 # Module attribute: variable name -> ONNX value name. Relax wants identifiers, ONNX allows any text.
 ONNX_NAMES = "tunesmith.onnx_names"
 VARIABLE_PREFIX = "v"
+
+_PAIRWISE = {"Max": relax.op.maximum, "Min": relax.op.minimum, "Sum": relax.op.add}
 
 
 class _NamedValues(dict[str, Any]):
@@ -50,6 +53,10 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         self._current: Any = None
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
+        pairwise = _PAIRWISE.get(op_name)
+        if pairwise is not None and len(inputs) > 1:
+            # TVM's importer stacks the operands and reduces: twice the memory, and no fusion.
+            return reduce(lambda one, other: self.bb.normalize(pairwise(one, other)), inputs)
         try:
             # The importer prints the operands of a failing node; the error below says it better.
             with redirect_stdout(io.StringIO()):
