@@ -9,8 +9,11 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
 from difflib import get_close_matches
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -86,7 +89,13 @@ def tunesmith() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run `arguments` (default: the process's) and exit: 0 done, 1 refused, 2 wrong usage."""
     words = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(exit_code(words))
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """End as an exception, so that what was half made is cleaned up."""
+    sys.exit(128 + number)
 
 
 def exit_code(words: list[str]) -> int:

@@ -8,7 +8,9 @@ from compiler.errors import LimitError
 from compiler.memory_plan import MemoryPlan
 from compiler.program import CompiledKernel, Program
 from compiler.target_spec import TargetSpec
+from compiler.target_tables import LIMIT_NAMES
 
+_HELD = ("flash_bytes", "ram_bytes", "library_bytes")
 _LARGEST = 3  # how many tensors or kernels an error names
 
 
@@ -28,15 +30,45 @@ def check_limits(
     flash = sum(kernel.code_bytes for kernel in kernels.values())
     flash += sum(array.nbytes for array in program.constants.values())
     ram = sum(region.size_bytes for region in plan.regions)
-    _check("ram_bytes", ram, spec.limits.ram_bytes, _largest_buffers(program, plan))
-    _check("flash_bytes", flash, spec.limits.flash_bytes, _largest_constants(program))
+    _check("ram_bytes", "RAM", ram, spec.limits.ram_bytes, _largest_buffers(program, plan))
+    _check("flash_bytes", "flash", flash, spec.limits.flash_bytes, _largest_constants(program))
 
 
-def _check(name: str, needed: int, limit: int | None, largest: str) -> None:
+def check_can_be_held(spec: TargetSpec) -> None:
+    """Refuse limits that nothing here measures: a limit that is not held is no limit.
+
+    Raises:
+        LimitError: names the first.
+    """
+    for name in LIMIT_NAMES:
+        if name not in _HELD and getattr(spec.limits, name) is not None:
+            raise LimitError(
+                f"the limit {name} cannot be held",
+                why=f"nothing measures it for the target {spec.name}; held are: {', '.join(_HELD)}",
+                fix=f"leave {name} out",
+            )
+
+
+def check_library_limit(spec: TargetSpec, library_bytes: int) -> None:
+    """Refuse a shared library of more bytes than the target's limit.
+
+    Raises:
+        LimitError: with both numbers.
+    """
+    limit = spec.limits.library_bytes
+    if limit is not None and library_bytes > limit:
+        raise LimitError(
+            f"the shared library has {library_bytes:,} bytes",
+            why=f"the limit library_bytes is {limit:,}",
+            fix=f"raise it with --limit library_bytes={library_bytes}, or make the model smaller",
+        )
+
+
+def _check(name: str, memory: str, needed: int, limit: int | None, largest: str) -> None:
     if limit is None or needed <= limit:
         return
     raise LimitError(
-        f"the model needs {needed:,} {name.replace('_', ' of ', 1).replace('of bytes', 'bytes')}",
+        f"the model needs {needed:,} bytes of {memory}",
         why=f"the limit {name} is {limit:,}; largest: {largest}",
         fix=f"raise it with --limit {name}={needed}, or make the model smaller",
     )

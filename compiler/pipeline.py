@@ -14,7 +14,7 @@ from compiler.artifact.manifest import Artifact, ModelInfo, Provenance, TargetIn
 from compiler.artifact.weights import WeightsForm
 from compiler.artifact.write import write_artifact
 from compiler.errors import VerificationError
-from compiler.limits import check_limits
+from compiler.limits import check_can_be_held, check_library_limit, check_limits
 from compiler.memory_plan import MemoryPlan, Region, plan_memory
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
@@ -23,6 +23,7 @@ from compiler.program import CompiledKernel, Program
 from compiler.target_spec import TargetSpec, load_target, required_cpu_features
 from compiler.toolchain import Toolchain, find_toolchain
 from compiler.tuning.store import NO_RECORDS, Records, read_records
+from compiler.verification_inputs import check_inputs, read_inputs
 from compiler.version import VERSION
 from schedules.version import RULE_SET_VERSION
 
@@ -84,6 +85,7 @@ def compile(  # the verb of the command line
     """
     spec = target if isinstance(target, TargetSpec) else load_target(target)
     spec = spec.with_limits(**limits) if limits else spec
+    check_can_be_held(spec)
     toolchain = find_toolchain(spec.toolchain.cc)
     report("load")
     loaded = (
@@ -92,6 +94,7 @@ def compile(  # the verb of the command line
         else load_model(Path(model), shapes=shapes or {}, values=values or {})
     )
     require_supported(loaded)
+    _check_inputs(inputs, loaded)
     threads = spec.cores.count if threads is None else threads
     fingerprint = spec.fingerprint(
         threads=threads, tvm_version=version("apache-tvm"), rule_set_version=RULE_SET_VERSION
@@ -99,31 +102,41 @@ def compile(  # the verb of the command line
     known = NO_RECORDS if records is None else read_records(Path(records), fingerprint)
     for line in known.passed_over:
         warn(f"record passed over: {line}")
-    built = _build(loaded, spec, known, jobs=jobs, dump_stages=dump_stages, report=report)
-    report("plan-memory")
-    memory = {name: kernel.memory for name, kernel in built.kernels.items()}
-    plan = plan_memory(built.program, memory, _regions(spec), spec.arena_align_bytes)
-    check_limits(spec, built.program, built.kernels, plan)
-    used = sorted(
-        {k.schedule.name for k in built.kernels.values() if k.schedule.source == "record"}
-    )
-    options = {"threads": threads, "weights": weights, "records": records is not None}
-    provenance = Provenance(
-        options=options,
-        tool_versions=_tool_versions(toolchain),
-        stages=built.stages,
-        records_used=tuple(used),
-    )
     destination = Path(output)
-    with replaced_folder(destination) as folder:
+    with replaced_folder(destination) as folder:  # an output that cannot be written is refused now
+        built = _build(loaded, spec, known, jobs=jobs, dump_stages=dump_stages, report=report)
+        report("plan-memory")
+        memory = {name: kernel.memory for name, kernel in built.kernels.items()}
+        plan = plan_memory(built.program, memory, _regions(spec), spec.arena_align_bytes)
+        check_limits(spec, built.program, built.kernels, plan)
+        provenance = Provenance(
+            options={"threads": threads, "weights": weights, "records": records is not None},
+            tool_versions=_tool_versions(toolchain),
+            stages=built.stages,
+            records_used=_records_used(built.kernels),
+        )
         report("link")
         artifact = _write(
             folder, loaded, spec, built, plan, toolchain, provenance, fingerprint, weights, jobs
         )
+        check_library_limit(spec, artifact.library_path.stat().st_size)
         if verify != "skip":
             report("verify")
             _verify(folder, loaded, inputs, verify)
     return replace(artifact, path=destination)
+
+
+def _check_inputs(inputs: str | Path | Mapping[str, np.ndarray] | None, model: Model) -> None:
+    """Refuse inputs that do not fit before time is spent on the library."""
+    if isinstance(inputs, str | Path):
+        read_inputs(Path(inputs), model)
+    elif inputs is not None:
+        check_inputs(inputs, model)
+
+
+def _records_used(kernels: Mapping[str, CompiledKernel]) -> tuple[str, ...]:
+    outcomes = (kernel.schedule for kernel in kernels.values())
+    return tuple(sorted({outcome.name for outcome in outcomes if outcome.source == "record"}))
 
 
 def _build(

@@ -50,6 +50,12 @@ def _archiver(cc: tuple[str, ...]) -> tuple[str, ...]:
     if Path(cc[0]).stem == "zig":
         return (cc[0], "ar")
     name = run_tool((*cc, "-print-prog-name=ar"), folder=None).strip()
+    if not name:
+        raise ToolchainError(
+            f"`{' '.join(cc)}` is no C compiler that can be used",
+            why="it does not answer -print-prog-name=ar, as GCC and Clang do",
+            fix="set CC to the command of GCC or Clang",
+        )
     if shutil.which(name) is None:
         raise ToolchainError(
             f"no archiver: `{name}` was not found",

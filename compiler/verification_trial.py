@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +47,10 @@ def choose_trial(model: Model, inputs: GivenInputs, seeds: Sequence[int]) -> Tri
     referee = _Referee(model)
     if isinstance(inputs, str | Path):
         arrays = read_inputs(Path(inputs), model)
-        return referee.trial((arrays,), Path(inputs).name, ())
+        return _with_flat_inputs_refused(referee.trial((arrays,), Path(inputs).name, ()))
     if inputs is not None:
         check_inputs(inputs, model)
-        return referee.trial((dict(inputs),), "given", ())
+        return _with_flat_inputs_refused(referee.trial((dict(inputs),), "given", ()))
     trials = []
     for scale in SCALES:
         drawn = tuple(draw_inputs(model, seed, scale) for seed in seeds)
@@ -60,6 +60,16 @@ def choose_trial(model: Model, inputs: GivenInputs, seeds: Sequence[int]) -> Tri
             return trial
         trials.append(trial)
     return min(trials, key=lambda trial: (len(trial.unexercised), trial.uncertainty))
+
+
+def _with_flat_inputs_refused(trial: Trial) -> Trial:
+    """Zeros everywhere leave the first layer's weights untried, though biases make outputs vary."""
+    arrays = [array for given in trial.inputs for array in given.values() if array.size > 1]
+    if not arrays or not all((array == array.flat[0]).all() for array in arrays):
+        return trial
+    why = "was tried only on inputs that hold one number throughout"
+    reasons = dict.fromkeys(trial.expected[0], why) | trial.unexercised
+    return replace(trial, unexercised=reasons)
 
 
 class _Referee:

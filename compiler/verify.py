@@ -148,7 +148,8 @@ def _load_library(artifact: Artifact) -> tuple[Library | None, str]:
     try:
         return load(artifact.path), ""
     except OtherMachineError as refusal:
-        return None, f"{refusal.what}: {refusal.why}"
+        # While it is compiled, the artifact has a name that the user will never see.
+        return None, f"{refusal.what}: {refusal.why}".replace(str(artifact.path), "the library")
 
 
 def _check(

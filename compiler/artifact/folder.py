@@ -37,14 +37,20 @@ def replaced_folder(destination: Path) -> Iterator[Path]:
         for parent in created:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
-        if isinstance(error, OSError):
-            raise cannot_write(destination, error) from error
+        # An inner call names the folder beside the destination, which the user never heard of.
+        cause = error.__cause__ if isinstance(error, CannotWriteError) else error
+        if isinstance(cause, OSError):
+            raise cannot_write(destination, cause) from cause
         raise
 
 
-def cannot_write(destination: Path, cause: OSError) -> ArtifactError:
+class CannotWriteError(ArtifactError):
+    """The disk is full, read-only or not this user's; the operating system's error is its cause."""
+
+
+def cannot_write(destination: Path, cause: OSError) -> CannotWriteError:
     """Return the error for a disk that is full, read-only or not this user's."""
-    return ArtifactError(
+    return CannotWriteError(
         f"{destination} cannot be written",
         why=cause.strerror or str(cause),
         fix="free some space, or choose an output folder that this user may write to",
