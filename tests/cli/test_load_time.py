@@ -14,7 +14,8 @@ _SCRIPT = Path(__file__).parent.parent.parent / "benchmarks" / "load_time.py"
 
 def test_times_and_memory(tmp_path: Path) -> None:
     case = make_case(tmp_path)
-    command = [sys.executable, _SCRIPT, case.path, case.artifact.path, "--rounds", "1"]
+    paths = (str(_SCRIPT), str(case.path), str(case.artifact.path))
+    command = [sys.executable, *paths, "--rounds", "1"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=120)
     figures = json.loads(done.stdout)
     assert 0 < figures["load_ms"] < figures["load_and_first_run_ms"]

@@ -142,7 +142,7 @@ def live_bytes(program: Program, plan: MemoryPlan) -> list[tuple[int, int, str, 
 
 
 def overlap(a: Placement, b: Placement) -> bool:
-    if a.region != b.region:
+    if a.region != b.region or not a.size_bytes or not b.size_bytes:
         return False
     return a.offset < b.offset + b.size_bytes and b.offset < a.offset + a.size_bytes
 
