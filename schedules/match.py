@@ -19,9 +19,9 @@ _CHEAP_OPS = {"tirx.likely", "tirx.round", "tirx.floor", "tirx.ceil", "tirx.fabs
 
 
 def root_block(sch: s_tir.Schedule) -> Any | None:
-    """The root block, None for functions written without blocks."""
+    """The root block, None for functions written as plain loops, perhaps inside one block."""
     body = sch.mod["main"].body
-    if not isinstance(body, s_tir.SBlockRealize):
+    if not isinstance(body, s_tir.SBlockRealize) or body.block.name_hint != "root":
         return None
     return sch.get_sblock("root")
 

@@ -15,6 +15,7 @@ from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
+from compiler.kernels.plain_loops import as_phased_loops
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 
 # Calls that would need TVM's runtime library when the model runs.
@@ -50,7 +51,7 @@ def build_kernel(
     pairs = in_place_pairs(func, input_count)
     if pairs:  # the two pointers may be equal: LLVM must not be told otherwise
         func = func.without_attr("tirx.noalias")
-    kernel = cut_into_phases(lower_to_loops(func, target))
+    kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target)))
     symbols = _symbols(name, kernel)
     code = _object(kernel, symbols, target)
     libm = tuple(s for s in undefined_symbols(code) if s not in _MEMORY_FUNCTIONS)

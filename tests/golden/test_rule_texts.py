@@ -1,0 +1,120 @@
+"""The whole text of what each rule and each loop nest of the fallback makes of a tiny kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+import pytest
+from onnx import helper
+from tvm.s_tir import Schedule
+
+from tests.lowered import apply_fallback, apply_rule, only_kernel
+from tests.onnx_models import make_model, weights
+
+Golden = Callable[[str], None]
+
+
+def _one_node(
+    op_type: str,
+    shape: list[int],
+    out_shape: list[int],
+    *weight_shapes: tuple[int, ...],
+    relu: bool = False,
+    **attributes: Any,
+) -> onnx.ModelProto:
+    """x -> y through one node with constant weights, and a Relu if wanted."""
+    constants = {f"w{i}": weights(*one, seed=i) for i, one in enumerate(weight_shapes)}
+    made = "c" if relu else "y"
+    nodes = [helper.make_node(op_type, ["x", *constants], [made], name="node", **attributes)]
+    if relu:
+        nodes.append(helper.make_node("Relu", ["c"], ["y"], name="relu"))
+    return make_model(
+        nodes,
+        inputs={"x": ("float32", shape)},
+        outputs={"y": ("float32", out_shape)},
+        constants=constants,
+    )
+
+
+CONVOLUTIONS = {
+    "plain": _one_node("Conv", [1, 2, 3, 6], [1, 16, 2, 4], (16, 2, 2, 3), (16,), relu=True),
+    "padded": _one_node(
+        "Conv", [1, 2, 5, 5], [1, 8, 3, 3], (8, 2, 3, 3), pads=[1, 1, 1, 1], strides=[2, 2]
+    ),
+    "pointwise": _one_node("Conv", [1, 4, 3, 4], [1, 8, 3, 4], (8, 4, 1, 1)),
+    "ragged-channels": _one_node("Conv", [1, 2, 3, 4], [1, 11, 2, 4], (11, 2, 2, 1)),
+    "grouped": _one_node("Conv", [1, 4, 3, 3], [1, 8, 2, 2], (8, 2, 2, 2), group=2),
+}
+DEPTHWISE = {
+    "stride-1": _one_node(
+        "Conv", [1, 4, 4, 8], [1, 4, 4, 8], (4, 1, 3, 3), group=4, pads=[1, 1, 1, 1], relu=True
+    ),
+    "stride-2": _one_node(
+        "Conv",
+        [1, 4, 5, 9],
+        [1, 4, 3, 5],
+        (4, 1, 3, 3),
+        group=4,
+        pads=[1, 1, 1, 1],
+        strides=[2, 2],
+    ),
+}
+MATMULS = {
+    "packed": _one_node("MatMul", [6, 8], [6, 20], (8, 20)),
+    "with-pack": make_model(
+        [helper.make_node("MatMul", ["a", "b"], ["y"], name="matmul")],
+        inputs={"a": ("float32", [2, 3, 4]), "b": ("float32", [2, 4, 10])},
+        outputs={"y": ("float32", [2, 3, 10])},
+    ),
+}
+FALLBACKS = {
+    "row-wise": _one_node("Softmax", [3, 16], [3, 16], axis=-1),
+    "tile": _one_node("MaxPool", [1, 2, 4, 8], [1, 2, 3, 7], kernel_shape=[2, 2]),
+    "block-by-block": _one_node("Transpose", [2, 3, 8], [2, 8, 3], perm=[0, 2, 1]),
+}
+ELEMENTWISE = make_model(
+    [
+        helper.make_node("Add", ["a", "b"], ["s"], name="add"),
+        helper.make_node("Sigmoid", ["s"], ["y"], name="sigmoid"),
+    ],
+    inputs={"a": ("float32", [4, 24]), "b": ("float32", [24])},
+    outputs={"y": ("float32", [4, 24])},
+)
+
+
+def _text(schedule: Schedule | None) -> str:
+    assert schedule is not None
+    script = schedule.mod["main"].script(
+        show_meta=False, int_dtype="int64", float_dtype="float32", verbose_expr=False
+    )
+    return str(script).partition("\n\n")[2] + "\n"
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_conv2d(golden: Golden, kind: str) -> None:
+    golden(_text(apply_rule("conv2d", only_kernel(CONVOLUTIONS[kind]))))
+
+
+@pytest.mark.parametrize("kind", DEPTHWISE)
+def test_depthwise_conv2d(golden: Golden, kind: str) -> None:
+    golden(_text(apply_rule("depthwise-conv2d", only_kernel(DEPTHWISE[kind]))))
+
+
+@pytest.mark.parametrize("kind", MATMULS)
+def test_matmul(golden: Golden, kind: str) -> None:
+    golden(_text(apply_rule("matmul", only_kernel(MATMULS[kind]))))
+
+
+@pytest.mark.parametrize("nest", FALLBACKS)
+def test_fallback(golden: Golden, nest: str) -> None:
+    schedule, used = apply_fallback(only_kernel(FALLBACKS[nest]))
+    assert used == nest
+    golden(_text(schedule))
+
+
+def test_fallback_elementwise(golden: Golden) -> None:
+    schedule, used = apply_fallback(only_kernel(ELEMENTWISE))
+    assert used == "block-by-block"
+    golden(_text(schedule))

@@ -1,0 +1,189 @@
+"""What each rule does not take, and that no rule writes into the kernel it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tvm_ffi
+from onnx import helper
+from tvm import te, topi
+from tvm.tirx import PrimFunc
+
+from compiler.stages.operators import conv2d as conv
+from compiler.stages.operators import matmul
+from tests.lowered import apply_fallback, apply_rule, only_kernel, workloads
+from tests.onnx_models import attention_model, conv_net_model, make_model
+
+CONV = conv.Conv2dSignature(
+    batch=1,
+    in_channels=3,
+    height=6,
+    width=6,
+    out_channels=16,
+    kernel=(3, 3),
+    strides=(1, 1),
+    pads=(1, 1, 1, 1),
+    dilation=(1, 1),
+    groups=1,
+)
+DEPTHWISE = conv.Conv2dSignature(
+    batch=1,
+    in_channels=8,
+    height=6,
+    width=8,
+    out_channels=8,
+    kernel=(3, 3),
+    strides=(1, 1),
+    pads=(1, 1, 1, 1),
+    dilation=(1, 1),
+    groups=8,
+)
+PRODUCT = matmul.MatmulSignature(batch=1, m=6, n=16, k=4, shared_right=True)
+
+
+def _placeholders(*shapes: tuple[int, ...]) -> list[te.Tensor]:
+    return [te.placeholder(shape, "float32", name=f"in{i}") for i, shape in enumerate(shapes)]
+
+
+def _conv2d() -> tuple[list[te.Tensor], te.Tensor]:
+    data, weight = _placeholders((1, 3, 6, 6), (1, 2, 3, 3, 3, 8))
+    return [data, weight], conv.packed_conv2d(data, weight, CONV)
+
+
+def _depthwise() -> tuple[list[te.Tensor], te.Tensor]:
+    data, weight = _placeholders((1, 8, 6, 8), (8, 3, 3))
+    return [data, weight], conv.depthwise_conv2d(data, weight, DEPTHWISE, 8)
+
+
+def _matmul() -> tuple[list[te.Tensor], te.Tensor]:
+    left, panels = _placeholders((6, 4), (1, 2, 4, 8))
+    return [left, panels], matmul.packed_matmul(left, panels, PRODUCT, (6, 16))
+
+
+OPERATORS: dict[str, Callable[[], tuple[list[te.Tensor], te.Tensor]]] = {
+    "conv2d": _conv2d,
+    "depthwise-conv2d": _depthwise,
+    "matmul": _matmul,
+}
+
+
+def _kernel(inputs: list[te.Tensor], *outputs: te.Tensor) -> PrimFunc:
+    return te.create_prim_func([*inputs, *outputs])
+
+
+def _taken(operator: str) -> PrimFunc:
+    inputs, out = OPERATORS[operator]()
+    return _kernel(inputs, te.compute(out.shape, lambda *i: out[i] * 2.0, name="twice"))
+
+
+def _summed(operator: str) -> PrimFunc:
+    """The sum over the last axis instead of an element-wise epilogue."""
+    inputs, out = OPERATORS[operator]()
+    axis = te.reduce_axis((0, out.shape[-1]), "axis")
+    total = te.compute(out.shape[:-1], lambda *i: te.sum(out[(*i, axis)], axis=axis), name="total")
+    return _kernel(inputs, total)
+
+
+def _two_readers(operator: str) -> PrimFunc:
+    """Two blocks read what the operator computes, so neither is the only epilogue."""
+    inputs, out = OPERATORS[operator]()
+    once = te.compute(out.shape, lambda *i: out[i] + 1.0, name="once")
+    twice = te.compute(out.shape, lambda *i: out[i] * 2.0, name="twice")
+    return _kernel(inputs, once, twice)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_rule_takes_its_operator(operator: str) -> None:
+    assert apply_rule(operator, _taken(operator)) is not None
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("near_miss", [_summed, _two_readers])
+def test_rule_leaves_near_misses(operator: str, near_miss: Callable[[str], PrimFunc]) -> None:
+    func = near_miss(operator)
+    assert apply_rule(operator, func) is None
+    _, nest = apply_fallback(func)
+    assert nest in ("row-wise", "tile", "block-by-block")
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("other", OPERATORS)
+def test_rule_leaves_other_operators(operator: str, other: str) -> None:
+    assert (apply_rule(operator, _taken(other)) is None) == (operator != other)
+
+
+def test_conv2d_rule_leaves_a_convolution_in_plain_layout() -> None:
+    data, weight = _placeholders((1, 3, 12, 12), (8, 3, 3, 3))
+    func = _kernel([data, weight], topi.nn.conv2d(data, weight, 1, 1, 1))
+    assert apply_rule("conv2d", func) is None
+    assert apply_fallback(func)[1] == "tile"
+
+
+def test_depthwise_rule_wants_rows_padded_for_it() -> None:
+    """Its vectors read beyond the row, so the input itself will not do."""
+    rows, weight = _placeholders((1, 8, 8, 1, 10), (8, 3, 3))
+    taps = [te.reduce_axis((0, 3), name) for name in ("tap_y", "tap_x")]
+    out = te.compute(
+        (1, 8, 6, 8),
+        lambda n, o, y, x: te.sum(
+            rows[n, o, y + taps[0], 0, x + taps[1]] * weight[o, taps[0], taps[1]], axis=taps
+        ),
+        attrs={"tunesmith.role": "depthwise-conv2d"},
+    )
+    copied = te.compute(out.shape, lambda *i: out[i], name="unpack")
+    assert apply_rule("depthwise-conv2d", _kernel([rows, weight], copied)) is None
+
+
+def _one_node(op_type: str, **attributes: Any) -> PrimFunc:
+    shape = [2, 4, 6, 8]
+    model = make_model(
+        [helper.make_node(op_type, ["x"], ["y"], name="node", **attributes)],
+        inputs={"x": ("float32", shape)},
+        outputs={"y": ("float32", None)},
+    )
+    return only_kernel(model)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "attributes", "nest"),
+    [
+        ("Softmax", {"axis": -1}, "row-wise"),
+        ("Softmax", {"axis": 1}, "block-by-block"),  # its sums are not along memory
+        ("ReduceSum", {"keepdims": 0}, "block-by-block"),  # ends with a reduction: no row after it
+        ("GlobalMaxPool", {}, "block-by-block"),  # reduces along memory: a dot, not a tile
+        ("MaxPool", {"kernel_shape": [2, 2]}, "tile"),
+        ("Relu", {}, "block-by-block"),  # nothing to keep in registers
+    ],
+)
+def test_nest_of_the_fallback(op_type: str, attributes: dict[str, Any], nest: str) -> None:
+    assert apply_fallback(_one_node(op_type, **attributes))[1] == nest
+
+
+def test_function_without_blocks_keeps_its_loops() -> None:
+    model = make_model(
+        [helper.make_node("ScatterElements", ["x", "i", "u"], ["y"], name="scatter")],
+        inputs={
+            "x": ("float32", [4, 4]),
+            "i": ("int64", [2, 4]),
+            "u": ("float32", [2, 4]),
+        },
+        outputs={"y": ("float32", [4, 4])},
+    )
+    functions = workloads(model).functions
+    func = next(func for name, func in functions.items() if "scatter" in name)
+    schedule, nest = apply_fallback(func)
+    assert nest == "as-written"
+    assert tvm_ffi.structural_equal(schedule.mod["main"].body, func.body)
+
+
+@pytest.mark.parametrize("model", [conv_net_model, attention_model])
+def test_scheduling_leaves_the_kernel_as_it_was(model: Callable[[], object]) -> None:
+    for func in workloads(model()).functions.values():  # type: ignore[arg-type]  # a ModelProto
+        text, key = func.script(show_meta=True), tvm_ffi.structural_hash(func)
+        for rule in OPERATORS:
+            apply_rule(rule, func)
+        apply_fallback(func)
+        assert func.script(show_meta=True) == text
+        assert tvm_ffi.structural_hash(func) == key
