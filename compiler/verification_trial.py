@@ -65,11 +65,11 @@ def choose_trial(model: Model, inputs: GivenInputs, seeds: Sequence[int]) -> Tri
 def _with_flat_inputs_refused(trial: Trial) -> Trial:
     """Zeros everywhere leave the first layer's weights untried, though biases make outputs vary."""
     arrays = [array for given in trial.inputs for array in given.values() if array.size > 1]
-    if not arrays or not all((array == array.flat[0]).all() for array in arrays):
+    flat = bool(arrays) and all((array == array.flat[0]).all() for array in arrays)
+    if trial.unexercised or not flat:
         return trial
     why = "was tried only on inputs that hold one number throughout"
-    reasons = dict.fromkeys(trial.expected[0], why) | trial.unexercised
-    return replace(trial, unexercised=reasons)
+    return replace(trial, unexercised=dict.fromkeys(trial.expected[0], why))
 
 
 class _Referee:
