@@ -8,9 +8,10 @@ from typing import Any
 
 from tvm import relax
 from tvm.ir import IRModule
-from tvm.relax.transform.legalize_ops import linear_algebra
+from tvm.relax.transform.legalize_ops import linear_algebra, nn
 
 from compiler.stages.operators.conv2d import legalize_conv2d
+from compiler.stages.operators.conv2d_transpose import legalize_conv2d_transpose
 from compiler.stages.operators.matmul import legalize_matmul
 from compiler.target_spec import TargetSpec
 
@@ -59,6 +60,9 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
         "relax.flatten": _as_reshape,
         "relax.nn.conv1d": partial(_conv1d_as_conv2d, vector_lanes=lanes),
         "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes),
+        "relax.nn.conv2d_transpose": partial(
+            legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
+        ),
         "relax.matmul": partial(
             legalize_matmul, vector_lanes=lanes, otherwise=linear_algebra._matmul
         ),

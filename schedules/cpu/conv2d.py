@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_tile
+from schedules.cpu.register_tile import choose_tile, sums_in_registers
 
 
 def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -69,17 +69,5 @@ def _schedule(
         sch.compute_at(pad, shared, preserve_unit_loops=True)
     sch.parallel(shared)
     sch.vectorize(inner[-1])
-    _sums_in_registers(sch, conv)
+    sums_in_registers(sch, conv, depth=2)
     steps.unroll_tile(sch, store, depth=2)
-
-
-def _sums_in_registers(sch: s_tir.Schedule, conv: Any) -> None:
-    """Input channels and taps outside, the tile unrolled, one vector innermost."""
-    loops = list(sch.get_loops(conv))[2:]
-    batch, group, block, row, column, lane, channel, tap_y, tap_x = loops
-    sch.reorder(batch, group, row, channel, tap_y, tap_x, block, column, lane)
-    for loop in (block, column):
-        sch.unroll(loop)
-    sch.vectorize(lane)
-    start = sch.decompose_reduction(conv, channel)
-    steps.unroll_tile(sch, start, depth=2)

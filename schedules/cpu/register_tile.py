@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from tvm import s_tir
+
+from schedules import steps
 
 # Fewer independent sums than this leave the multiply-add units waiting: 2 units x 4 cycles.
 LEAST_ACCUMULATORS = 8
@@ -57,3 +62,18 @@ def _most_columns(columns: int, room: int, row: int) -> int:
 
 def _rank(tile: Tile) -> tuple[int, float]:
     return min(tile.accumulators, LEAST_ACCUMULATORS), -tile.loads_for_each_sum
+
+
+def sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+    """Schedule a convolution's tile: input channels and taps outside, one vector innermost.
+
+    Below its first `depth` loops the block has a tile of one batch, group and row.
+    """
+    loops = list(sch.get_loops(conv))[depth:]
+    batch, group, block, row, column, lane, channel, tap_y, tap_x = loops
+    sch.reorder(batch, group, row, channel, tap_y, tap_x, block, column, lane)
+    for loop in (block, column):
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    start = sch.decompose_reduction(conv, channel)
+    steps.unroll_tile(sch, start, depth)

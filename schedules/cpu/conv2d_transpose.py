@@ -1,0 +1,58 @@
+"""Transposed convolution: one row of all phases at a time, then the output rows it makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import s_tir
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules import match, roles, steps
+from schedules.cpu.register_tile import choose_tile, sums_in_registers
+
+
+def conv2d_transpose(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+    """Keep tiles of sums in registers; interleave the phases when a row is done.
+
+    Matches: one block of role CONV2D_TRANSPOSE with its padding, element-wise blocks after it.
+    before: pad;  for n, o, y, x: for c, ky, kx: acc;   for n, o, y, x: epilogue
+    after:  parallel n, y/stride: (pad rows; for o/tile, x/tile: for c, ky, kx: tile of acc;
+              for o, y, x: epilogue)
+    """
+    sch = s_tir.Schedule(func)
+    if match.root_block(sch) is None:
+        return None
+    steps.inline_cheap_producers(sch)
+    conv = match.block_with_role(sch, roles.CONV2D_TRANSPOSE)
+    pad = match.block_with_role(sch, roles.PAD)
+    if conv is None or pad is None or len(match.blocks(sch)) != 3:
+        return None
+    epilogue = match.sole_consumer(sch, conv)
+    if epilogue is None or match.axis_kinds(sch, epilogue) != "SSSS":
+        return None
+    _schedule(sch, pad, conv, epilogue, spec)
+    return sch
+
+
+def _schedule(sch: s_tir.Schedule, pad: Any, conv: Any, epilogue: Any, spec: TargetSpec) -> None:
+    _, _, blocks, rows, columns, _ = match.axis_extents(sch, conv)[:6]
+    store = sch.cache_write(conv, 0, "local")
+    batch, channel, row, column = sch.get_loops(epilogue)
+    out_rows = match.extent(sch, row)
+    stride = out_rows // rows if out_rows % rows == 0 else 1
+    outer_row, inner_row = sch.split(row, factors=[None, max(1, stride)])
+    sch.reorder(batch, outer_row, channel, inner_row, column)
+    shared = sch.fuse(batch, outer_row)
+    sch.compute_at(store, shared, preserve_unit_loops=True)
+    tile = choose_tile(blocks, columns, spec.vector.register_count)
+    batch, group, block, row, column, lane = list(sch.get_loops(store))[1:]
+    outer_block, inner_block = sch.split(block, factors=[None, tile.blocks])
+    outer_column, inner_column = sch.split(column, factors=[None, tile.columns])
+    sch.reorder(batch, group, row, outer_block, outer_column, inner_block, inner_column, lane)
+    sch.compute_at(conv, outer_column, preserve_unit_loops=True)
+    sch.compute_at(pad, shared, preserve_unit_loops=True)
+    sch.parallel(shared)
+    depth = 6  # shared, batch, group, row, outer_block, outer_column
+    sums_in_registers(sch, conv, depth)
+    steps.unroll_tile(sch, store, depth)
