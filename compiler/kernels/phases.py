@@ -138,7 +138,8 @@ def cut_into_phases(func: PrimFunc) -> PhasedKernel:
     for group, buffers in zip(bodies, worker_buffers, strict=True):
         head = [
             *(_on_stack(b) for b in private if _used_here(b, declarations, group)),
-            *declarations,
+            # A view of another phase's private buffer would name what is not here.
+            *(d for d in declarations if _used_here(d.buffer, declarations, group)),
             *bindings,
         ]
         scratch = worker if worker_bytes else None
