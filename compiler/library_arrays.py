@@ -56,15 +56,10 @@ def _checked(spec: TensorSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         )
     array = np.asarray(inputs[spec.name])
     if array.dtype != spec.array_dtype or array.shape != spec.shape:
-        is_dtype = array.dtype != spec.array_dtype
-        cast = f"array.astype({spec.array_dtype.name!r})"
         raise InputError(
             f"input `{spec.name}` is {_described(str(array.dtype), array.shape)}",
             why=f"the model was compiled for {_described(spec.dtype, spec.shape)}",
-            fix=f"convert it, for example with {cast}"
-            if is_dtype
-            else "give it that shape, or "
-            f"compile the model with --shape {spec.name}={'x'.join(map(str, array.shape))}",
+            fix=_way_out(spec, array),
         )
     return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
@@ -80,3 +75,12 @@ def _unknown(name: str, known: Sequence[str]) -> InputError:
 
 def _described(dtype: str, shape: tuple[int, ...]) -> str:
     return f"{dtype}[{', '.join(map(str, shape))}]"
+
+
+def _way_out(spec: TensorSpec, array: np.ndarray) -> str:
+    if array.dtype != spec.array_dtype:
+        return f"convert it, for example with array.astype({spec.array_dtype.name!r})"
+    if array.ndim != len(spec.shape):  # no model is compiled for another rank
+        return "give it that shape"
+    sizes = "x".join(map(str, array.shape))
+    return f"give it that shape, or compile the model with --shape {spec.name}={sizes}"

@@ -1,11 +1,14 @@
-"""What tests of every kind share: the vendored models, and golden texts."""
+"""What tests of every kind share: the vendored models, as files and compiled, and golden texts."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from compiler.artifact.manifest import Artifact
 
 _TESTS = Path(__file__).parent
 
@@ -22,6 +25,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def models() -> Path:
     """The folder of vendored ONNX files and test sets."""
     return _TESTS / "models"
+
+
+@pytest.fixture(scope="session")
+def compiled(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
+    """A function: name of a vendored model -> its artifact for this machine, made once, checked."""
+    from compiler.pipeline import compile  # not for tests that need no compiler
+
+    folder = tmp_path_factory.mktemp("compiled")
+
+    @functools.cache
+    def artifact(name: str) -> Artifact:
+        model = models / f"{name}.onnx"
+        return compile(model, target="host", output=folder / name, threads=2, jobs=2)
+
+    return artifact
 
 
 @pytest.fixture
