@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tvm import s_tir
 from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.cpu.register_tile import choose_tile, sums_in_registers
+from schedules.fused import FusedSum, fused_sum
 
 
 def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -21,27 +20,15 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
               for x/tile: (for c, ky, kx: unrolled o, x: vectorized lane: acc;
                            for x, vectorized lane: epilogue))
     """
-    sch = s_tir.Schedule(func)
-    if match.root_block(sch) is None:
+    kernel = fused_sum(func, role=roles.CONV2D, before=roles.PAD)
+    if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
         return None
-    steps.inline_cheap_producers(sch)
-    conv = match.block_with_role(sch, roles.CONV2D)
-    if conv is None:
-        return None
-    pad = match.block_with_role(sch, roles.PAD)
-    epilogue = match.sole_consumer(sch, conv)
-    known = [block for block in (pad, conv, epilogue) if block is not None]
-    if epilogue is None or len(match.blocks(sch)) != len(known):
-        return None
-    if match.axis_kinds(sch, epilogue) != "SSSS":
-        return None
-    _schedule(sch, conv, epilogue, pad, spec)
-    return sch
+    _schedule(kernel, spec)
+    return kernel.sch
 
 
-def _schedule(
-    sch: s_tir.Schedule, conv: Any, epilogue: Any, pad: Any | None, spec: TargetSpec
-) -> None:
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
     whole_blocks = match.axis_extents(sch, epilogue)[1] == groups * blocks * lanes
     registers = spec.vector.register_count

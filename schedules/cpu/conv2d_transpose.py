@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tvm import s_tir
 from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.cpu.register_tile import choose_tile, sums_in_registers
+from schedules.fused import FusedSum, fused_sum
 
 
 def conv2d_transpose(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -20,22 +19,15 @@ def conv2d_transpose(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     after:  parallel n, y/stride: (pad rows; for o/tile, x/tile: for c, ky, kx: tile of acc;
               for o, y, x: epilogue)
     """
-    sch = s_tir.Schedule(func)
-    if match.root_block(sch) is None:
+    kernel = fused_sum(func, role=roles.CONV2D_TRANSPOSE, before=roles.PAD)
+    if kernel is None or kernel.before is None:
         return None
-    steps.inline_cheap_producers(sch)
-    conv = match.block_with_role(sch, roles.CONV2D_TRANSPOSE)
-    pad = match.block_with_role(sch, roles.PAD)
-    if conv is None or pad is None or len(match.blocks(sch)) != 3:
-        return None
-    epilogue = match.sole_consumer(sch, conv)
-    if epilogue is None or match.axis_kinds(sch, epilogue) != "SSSS":
-        return None
-    _schedule(sch, pad, conv, epilogue, spec)
-    return sch
+    _schedule(kernel, spec)
+    return kernel.sch
 
 
-def _schedule(sch: s_tir.Schedule, pad: Any, conv: Any, epilogue: Any, spec: TargetSpec) -> None:
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     _, _, blocks, rows, columns, _ = match.axis_extents(sch, conv)[:6]
     store = sch.cache_write(conv, 0, "local")
     batch, channel, row, column = sch.get_loops(epilogue)

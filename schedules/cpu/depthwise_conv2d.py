@@ -9,6 +9,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
+from schedules.fused import FusedSum, fused_sum
 
 
 def depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -19,22 +20,15 @@ def depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     after:  parallel n, o: (pad plane; for y: (for x/lanes: unrolled ky, kx: vectorized lane: acc;
               for x: epilogue))
     """
-    sch = s_tir.Schedule(func)
-    if match.root_block(sch) is None:
+    kernel = fused_sum(func, role=roles.DEPTHWISE_CONV2D, before=roles.PAD)
+    if kernel is None or kernel.before is None:
         return None
-    steps.inline_cheap_producers(sch)
-    conv = match.block_with_role(sch, roles.DEPTHWISE_CONV2D)
-    pad = match.block_with_role(sch, roles.PAD)
-    if conv is None or pad is None or len(match.blocks(sch)) != 3:
-        return None
-    epilogue = match.sole_consumer(sch, conv)
-    if epilogue is None or match.axis_kinds(sch, epilogue) != "SSSS":
-        return None
-    _schedule(sch, pad, conv, epilogue, spec)
-    return sch
+    _schedule(kernel, spec)
+    return kernel.sch
 
 
-def _schedule(sch: s_tir.Schedule, pad: Any, conv: Any, epilogue: Any, spec: TargetSpec) -> None:
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     batch, channel, row, column = sch.get_loops(epilogue)
     planes = match.written_bytes(sch, pad) // match.leading_size(sch, pad, axes=2)
     plane = sch.fuse(batch, channel)

@@ -10,6 +10,7 @@ from tvm.tirx import PrimFunc
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.cpu.register_tile import choose_tile
+from schedules.fused import FusedSum, fused_sum
 
 # Steps of k in a row: the loop's own instructions are paid once for all of them.
 UNROLLED_DEPTH = 4
@@ -23,27 +24,15 @@ def matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     after:  parallel b, m/tile, n/tile: (for k: unrolled n, m: vectorized lane: acc;
               for m, n: vectorized lane: epilogue)
     """
-    sch = s_tir.Schedule(func)
-    if match.root_block(sch) is None:
+    kernel = fused_sum(func, role=roles.MATMUL, before=roles.PACK)
+    if kernel is None:
         return None
-    steps.inline_cheap_producers(sch, keep=(roles.PACK,))
-    product = match.block_with_role(sch, roles.MATMUL)
-    if product is None:
-        return None
-    pack = match.block_with_role(sch, roles.PACK)
-    epilogue = match.sole_consumer(sch, product)
-    known = [block for block in (pack, product, epilogue) if block is not None]
-    if epilogue is None or len(match.blocks(sch)) != len(known):
-        return None
-    if "R" in match.axis_kinds(sch, epilogue):
-        return None
-    _schedule(sch, product, epilogue, pack, spec)
-    return sch
+    _schedule(kernel, spec)
+    return kernel.sch
 
 
-def _schedule(
-    sch: s_tir.Schedule, product: Any, epilogue: Any, pack: Any | None, spec: TargetSpec
-) -> None:
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, product, epilogue, pack = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     batch, rows, panels, lanes, _ = match.axis_extents(sch, product)
     registers = spec.vector.register_count
     tile = choose_tile(panels, rows, registers)
