@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from onnx import helper
 from compiler.library import load
 from compiler.pipeline import compile as compile_model
 from compiler.target_spec import TargetSpec, load_target
+from tests.onnx_models import make_model
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -35,8 +37,8 @@ def host() -> TargetSpec:
     return load_target("host")
 
 
-def for_all(strategy: SearchStrategy[Any], check: Callable[[Any], None], examples: int) -> None:
-    """Check `examples` things drawn from the strategy, the same ones in every run."""
+def for_all(strategy: SearchStrategy[Case], examples: int) -> None:
+    """Check `examples` cases drawn from the strategy, the same ones in every run."""
     drawn = settings(
         max_examples=examples,
         deadline=None,  # a compile takes half a second
@@ -44,7 +46,7 @@ def for_all(strategy: SearchStrategy[Any], check: Callable[[Any], None], example
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    drawn(given(strategy)(lambda example: check(example)))()
+    drawn(given(strategy)(lambda case: case.check()))()
 
 
 def run_compiled(model: onnx.ModelProto, inputs: Arrays, threads: int = 1) -> list[np.ndarray]:
@@ -87,8 +89,70 @@ def draw_inputs(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
     return drawn
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model to check, in words that hypothesis prints when it fails."""
+
+    text: str
+    model: onnx.ModelProto = field(repr=False)
+    inputs: Arrays = field(repr=False, default_factory=dict)  # others are drawn
+    tolerance: float = 0.0
+    threads: int = 1
+
+    def check(self) -> None:
+        assert_agrees(
+            self.model, self.inputs, tolerance=self.tolerance, threads=self.threads
+        )
+
+
+Operand = np.ndarray | tuple[str, Sequence[int]] | None
+
+
+def node_case(
+    op_type: str,
+    operands: Sequence[Operand],
+    *,
+    results: Sequence[str] = ("float32",),
+    inputs: Arrays | None = None,
+    tolerance: float = 0.0,
+    threads: int = 1,
+    opset: int = 18,
+    **attributes: Any,
+) -> Case:
+    """One node whose operands are constants (arrays), inputs (dtype and shape) or left out.
+
+    Args:
+        results: dtypes of the node's outputs ``y0``, ``y1``...
+        inputs: arrays for some of the inputs ``x0``, ``x1``... (numbered by operand).
+    """
+    constants, ports, names, words = {}, {}, [], []
+    for number, operand in enumerate(operands):
+        name = "" if operand is None else f"x{number}"
+        if isinstance(operand, np.ndarray):
+            constants[name] = operand
+            words.append(f"constant {operand.dtype}{list(operand.shape)}")
+        elif operand is not None:
+            ports[name] = (operand[0], list(operand[1]))
+            words.append(f"{operand[0]}{list(operand[1])}")
+        names.append(name)
+    outputs = [f"y{number}" for number in range(len(results))]
+    model = make_model(
+        [helper.make_node(op_type, names, outputs, name="node", **attributes)],
+        inputs=ports,
+        outputs={name: (dtype, None) for name, dtype in zip(outputs, results, strict=True)},
+        constants=constants,
+        opset=opset,
+    )
+    text = f"{op_type}({', '.join(words)}) {attributes}"
+    return Case(text, model, dict(inputs or {}), tolerance, threads)
+
+
 def assert_agrees(
-    model: onnx.ModelProto, inputs: Arrays | None = None, *, tolerance: float = 0.0
+    model: onnx.ModelProto,
+    inputs: Arrays | None = None,
+    *,
+    tolerance: float = 0.0,
+    threads: int = 1,
 ) -> None:
     """Compile, run and compare with onnxruntime.
 
@@ -98,7 +162,7 @@ def assert_agrees(
             integers and booleans are equal whatever it is.
     """
     feed = {**draw_inputs(model), **(inputs or {})}
-    got, want = run_compiled(model, feed), run_reference(model, feed)
+    got, want = run_compiled(model, feed, threads), run_reference(model, feed)
     for value, one, other in zip(model.graph.output, got, want, strict=True):
         assert one.dtype == other.dtype, value.name
         assert one.shape == other.shape, value.name

@@ -1,0 +1,149 @@
+"""Convolutions of every shape against onnxruntime."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+
+from tests.differential.agreement import EXAMPLES, Case, for_all, node_case
+from tests.onnx_models import weights
+
+# Float32 sums of at most a few hundred products of size about 1, in another order.
+TOLERANCE = 1e-5
+
+sizes = st.integers(0, 12)
+
+
+@st.composite
+def windows(draw: st.DrawFn, rank: int, most_taps: int = 4) -> dict[str, list[int]]:
+    """Attributes of a sliding window over `rank` axes."""
+
+    def each(strategy: st.SearchStrategy[int], count: int = rank) -> list[int]:
+        return draw(st.lists(strategy, min_size=count, max_size=count))
+
+    return {
+        "kernel_shape": each(st.integers(1, most_taps)),
+        "strides": each(st.integers(1, 3)),
+        "dilations": each(st.integers(1, 2)),
+        "pads": each(st.integers(0, 2), 2 * rank),  # both ends of an axis on their own
+    }
+
+
+@st.composite
+def extents(draw: st.DrawFn, window: dict[str, list[int]]) -> list[int]:
+    """Sizes of the axes, at least what one window needs."""
+    rank = len(window["kernel_shape"])
+    least = [
+        dilation * (taps - 1) + 1 - before - after
+        for taps, dilation, before, after in zip(
+            window["kernel_shape"],
+            window["dilations"],
+            window["pads"][:rank],
+            window["pads"][rank:],
+            strict=True,
+        )
+    ]
+    return [max(1, size) + draw(sizes) for size in least]
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, rank: int, kind: str) -> Case:
+    """A Conv with constant weights; `kind` is dense, grouped, depthwise."""
+    window = draw(windows(rank))
+    groups, group_in, group_out = {
+        "dense": (1, draw(st.integers(1, 9)), draw(st.integers(1, 40))),
+        "grouped": (draw(st.integers(2, 3)), draw(st.integers(2, 5)), draw(st.integers(1, 16))),
+        "depthwise": (draw(st.integers(2, 20)), 1, draw(st.integers(1, 3))),
+    }[kind]
+    shape = [draw(st.integers(1, 2)), groups * group_in, *draw(extents(window))]
+    filters = groups * group_out
+    operands = [
+        ("float32", shape),
+        weights(filters, group_in, *window["kernel_shape"]),
+        *([weights(filters, seed=1)] if draw(st.booleans()) else []),
+    ]
+    return node_case(
+        "Conv",
+        operands,
+        tolerance=TOLERANCE,
+        threads=draw(st.integers(1, 2)),
+        group=groups,
+        **window,
+    )
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.parametrize("kind", ["dense", "grouped", "depthwise"])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_convolution(rank: int, kind: str, examples: int) -> None:
+    for_all(convolutions(rank, kind), examples)
+
+
+@st.composite
+def pointwise_convolutions(draw: st.DrawFn) -> Case:
+    """1x1, stride 1, no padding: positions of all rows are one row."""
+    shape = [draw(st.integers(1, 2)), draw(st.integers(1, 20)), *draw(st.tuples(sizes, sizes))]
+    shape[2:] = [size + 1 for size in shape[2:]]
+    filters = draw(st.integers(1, 70))
+    return node_case(
+        "Conv", [("float32", shape), weights(filters, shape[1], 1, 1)], tolerance=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_pointwise_convolution(examples: int) -> None:
+    for_all(pointwise_convolutions(), examples)
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_automatic_padding(auto_pad: str) -> None:
+    operands = [("float32", [1, 3, 8, 7]), weights(5, 3, 3, 2)]
+    node_case("Conv", operands, tolerance=TOLERANCE, auto_pad=auto_pad, strides=[2, 2]).check()
+
+
+@pytest.mark.parametrize("shape", [[2, 3, 5, 6, 7], [1, 1, 1, 1, 1]])
+def test_convolution_over_three_axes(shape: list[int]) -> None:
+    operands = [("float32", shape), weights(4, shape[1], 2, 2, 3), weights(4, seed=1)]
+    node_case("Conv", operands, tolerance=TOLERANCE, pads=[1, 0, 1, 0, 1, 1]).check()
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_weights_computed_at_run_time(group: int) -> None:
+    operands = [("float32", [1, 4, 6, 9]), ("float32", [6, 4 // group, 3, 3])]
+    case = node_case("Conv", operands, tolerance=TOLERANCE, group=group, pads=[1, 1, 1, 1])
+    case.check()
+
+
+@st.composite
+def transposed_convolutions(draw: st.DrawFn, rank: int) -> Case:
+    window = draw(windows(rank, most_taps=3))
+    # Less padding than a window: the result has at least one element.
+    window["pads"] = [0 if taps == 1 else 1 for taps in window["kernel_shape"]] * 2
+    if draw(st.booleans()):
+        window["pads"] = [0] * (2 * rank)
+    extra = [
+        draw(st.integers(0, max(stride, dilation) - 1))
+        for stride, dilation in zip(window["strides"], window["dilations"], strict=True)
+    ]
+    groups, group_in, group_out = (draw(st.integers(1, 3)) for _ in range(3))
+    shape = [draw(st.integers(1, 2)), groups * group_in]
+    shape += [draw(st.integers(2, 8)) for _ in range(rank)]
+    operands = [
+        ("float32", shape),
+        weights(groups * group_in, group_out, *window["kernel_shape"]),
+        *([weights(groups * group_out, seed=1)] if draw(st.booleans()) else []),
+    ]
+    return node_case(
+        "ConvTranspose",
+        operands,
+        tolerance=TOLERANCE,
+        group=groups,
+        output_padding=extra,
+        **window,
+    )
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.parametrize("rank", [1, 2])
+def test_transposed_convolution(rank: int, examples: int) -> None:
+    for_all(transposed_convolutions(rank), examples)
