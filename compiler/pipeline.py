@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +12,13 @@ from compiler.artifact.folder import replaced_folder
 from compiler.artifact.manifest import Artifact, ModelInfo, Provenance, TargetInfo
 from compiler.artifact.weights import WeightsForm
 from compiler.artifact.write import write_artifact
+from compiler.code_generation import GeneratedCode, generate_code
 from compiler.errors import VerificationError
 from compiler.limits import check_can_be_held, check_library_limit, check_limits
-from compiler.memory_plan import MemoryPlan, Region, plan_memory
+from compiler.memory_plan import Region, plan_memory
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
-from compiler.program import CompiledKernel, Program
 from compiler.target_spec import TargetSpec, load_target, required_cpu_features
 from compiler.toolchain import Toolchain, find_toolchain
 from compiler.tuning.store import NO_RECORDS, Records, read_records
@@ -35,13 +34,17 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Built:
-    """What is known before anything is written."""
+class _Build:
+    """What is to be built, everything checked that can be before work begins."""
 
-    program: Program
-    kernels: dict[str, CompiledKernel]
-    stages: tuple[str, ...]
-    relax_plan_bytes: int
+    model: Model
+    spec: TargetSpec
+    toolchain: Toolchain
+    records: Records
+    fingerprint: str
+    options: Mapping[str, Any]
+    weights: WeightsForm
+    jobs: int
 
 
 def compile(  # the verb of the command line
@@ -88,41 +91,34 @@ def compile(  # the verb of the command line
     check_can_be_held(spec)
     toolchain = find_toolchain(spec.toolchain.cc)
     report("load")
-    loaded = (
-        model
-        if isinstance(model, Model)
-        else load_model(Path(model), shapes=shapes or {}, values=values or {})
-    )
-    require_supported(loaded)
-    _check_inputs(inputs, loaded)
+    if not isinstance(model, Model):
+        model = load_model(Path(model), shapes=shapes or {}, values=values or {})
+    require_supported(model)
+    _check_inputs(inputs, model)
     threads = spec.cores.count if threads is None else threads
     fingerprint = spec.fingerprint(
         threads=threads, tvm_version=version("apache-tvm"), rule_set_version=RULE_SET_VERSION
     )
-    known = NO_RECORDS if records is None else read_records(Path(records), fingerprint)
-    for line in known.passed_over:
-        warn(f"record passed over: {line}")
+    build = _Build(
+        model=model,
+        spec=spec,
+        toolchain=toolchain,
+        records=_read_records(records, fingerprint, warn),
+        fingerprint=fingerprint,
+        options={"threads": threads, "weights": weights, "records": records is not None},
+        weights=weights,
+        jobs=jobs,
+    )
     destination = Path(output)
     with replaced_folder(destination) as folder:  # an output that cannot be written is refused now
-        built = _build(loaded, spec, known, jobs=jobs, dump_stages=dump_stages, report=report)
-        report("plan-memory")
-        memory = {name: kernel.memory for name, kernel in built.kernels.items()}
-        plan = plan_memory(built.program, memory, _regions(spec), spec.arena_align_bytes)
-        check_limits(spec, built.program, built.kernels, plan)
-        provenance = Provenance(
-            options={"threads": threads, "weights": weights, "records": records is not None},
-            tool_versions=_tool_versions(toolchain),
-            stages=built.stages,
-            records_used=_records_used(built.kernels),
+        dump_folder = None if dump_stages is None else Path(dump_stages)
+        code = generate_code(
+            model, spec, build.records, jobs=jobs, dump_stages=dump_folder, report=report
         )
-        report("link")
-        artifact = _write(
-            folder, loaded, spec, built, plan, toolchain, provenance, fingerprint, weights, jobs
-        )
-        check_library_limit(spec, artifact.library_path.stat().st_size)
+        artifact = _write(folder, build, code, report)
         if verify != "skip":
             report("verify")
-            _verify(folder, loaded, inputs, verify)
+            _verify(folder, model, inputs, verify)
     return replace(artifact, path=destination)
 
 
@@ -134,57 +130,13 @@ def _check_inputs(inputs: str | Path | Mapping[str, np.ndarray] | None, model: M
         check_inputs(inputs, model)
 
 
-def _records_used(kernels: Mapping[str, CompiledKernel]) -> tuple[str, ...]:
-    outcomes = (kernel.schedule for kernel in kernels.values())
-    return tuple(sorted({outcome.name for outcome in outcomes if outcome.source == "record"}))
-
-
-def _build(
-    model: Model,
-    spec: TargetSpec,
-    records: Records,
-    *,
-    jobs: int,
-    dump_stages: str | Path | None,
-    report: Report,
-) -> _Built:
-    """Lower the graph, schedule its kernels and generate their code."""
-    # TVM takes more than a second to import: bad input should be refused before that.
-    from compiler.kernels.build import build_kernel
-    from compiler.onnx_import.to_relax import to_relax
-    from compiler.relax_program import extract_program
-    from compiler.scheduling import distinct_workloads, relax_plan_bytes, schedule_kernel
-    from compiler.stages.graph_stages import graph_stages
-    from compiler.stages.stage import run_stages
-    from compiler.tvm_target import tvm_target
-
-    report("import")
-    target = tvm_target(spec)
-    stages = graph_stages(spec)
-    dump_folder = None if dump_stages is None else Path(dump_stages)
-    mod = run_stages(to_relax(model), stages, target=target, report=report, dump_folder=dump_folder)
-    workloads = distinct_workloads(mod, extract_program(mod, model))
-
-    def build(name: str) -> CompiledKernel:
-        func, count = workloads.functions[name], workloads.input_counts[name]
-        scheduled = schedule_kernel(name, func, count, spec, records)
-        return build_kernel(
-            scheduled.func,
-            name=name,
-            input_count=count,
-            outcome=scheduled.outcome,
-            target=target,
-        )
-
-    report("kernels")
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        kernels = list(pool.map(build, workloads.functions))
-    return _Built(
-        program=workloads.program,
-        kernels={kernel.name: kernel for kernel in kernels},
-        stages=tuple(stage.name for stage in stages),
-        relax_plan_bytes=relax_plan_bytes(mod, target),
-    )
+def _read_records(folder: str | Path | None, fingerprint: str, warn: Report) -> Records:
+    if folder is None:
+        return NO_RECORDS
+    records = read_records(Path(folder), fingerprint)
+    for line in records.passed_over:
+        warn(f"record passed over: {line}")
+    return records
 
 
 def _regions(spec: TargetSpec) -> tuple[Region, ...]:
@@ -203,37 +155,40 @@ def _tool_versions(toolchain: Toolchain) -> dict[str, str]:
     return {"tunesmith": VERSION, "cc": toolchain.version, **{n: version(n) for n in names}}
 
 
-def _write(
-    folder: Path,
-    model: Model,
-    spec: TargetSpec,
-    built: _Built,
-    plan: MemoryPlan,
-    toolchain: Toolchain,
-    provenance: Provenance,
-    fingerprint: str,
-    weights: WeightsForm,
-    jobs: int,
-) -> Artifact:
-    return write_artifact(
+def _write(folder: Path, build: _Build, code: GeneratedCode, report: Report) -> Artifact:
+    """Plan memory, hold the model to its limits, and write the artifact."""
+    spec, model = build.spec, build.model
+    report("plan-memory")
+    memory = {name: kernel.memory for name, kernel in code.kernels.items()}
+    plan = plan_memory(code.program, memory, _regions(spec), spec.arena_align_bytes)
+    check_limits(spec, code.program, code.kernels, plan)
+    report("link")
+    artifact = write_artifact(
         folder,
         model=ModelInfo(name=model.name, digest=model.digest),
         target=TargetInfo(
             name=spec.name,
             family=spec.family,
             triple=spec.llvm.triple,
-            fingerprint=fingerprint,
+            fingerprint=build.fingerprint,
         ),
-        program=built.program,
-        kernels=built.kernels,
+        program=code.program,
+        kernels=code.kernels,
         plan=plan,
-        toolchain=toolchain,
-        provenance=provenance,
+        toolchain=build.toolchain,
+        provenance=Provenance(
+            options=build.options,
+            tool_versions=_tool_versions(build.toolchain),
+            stages=code.stages,
+            records_used=code.records_used,
+        ),
         required_features=required_cpu_features(spec),
-        relax_plan_bytes=built.relax_plan_bytes,
-        weights=weights,
-        jobs=jobs,
+        relax_plan_bytes=code.relax_plan_bytes,
+        weights=build.weights,
+        jobs=build.jobs,
     )
+    check_library_limit(spec, artifact.library_path.stat().st_size)
+    return artifact
 
 
 def _verify(folder: Path, model: Model, inputs: Any, mode: VerifyMode) -> None:

@@ -1,0 +1,75 @@
+"""From a `Model` to the code of its kernels and the program that calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.onnx_import.model import Model
+from compiler.program import CompiledKernel, Program
+from compiler.target_spec import TargetSpec
+from compiler.tuning.store import Records
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratedCode:
+    """What is known before memory is planned and anything is written."""
+
+    program: Program
+    kernels: dict[str, CompiledKernel]  # by name
+    stages: tuple[str, ...]
+    relax_plan_bytes: int  # what Relax's own memory planner would allocate
+
+    @property
+    def records_used(self) -> tuple[str, ...]:
+        """The records that schedules came from, sorted."""
+        outcomes = (kernel.schedule for kernel in self.kernels.values())
+        return tuple(sorted({outcome.name for outcome in outcomes if outcome.source == "record"}))
+
+
+def generate_code(
+    model: Model,
+    spec: TargetSpec,
+    records: Records,
+    *,
+    jobs: int,
+    dump_stages: Path | None,
+    report: Callable[[str], None],
+) -> GeneratedCode:
+    """Lower the graph, schedule its kernels and generate their code.
+
+    Raises:
+        UnsupportedError: something in the graph cannot be lowered; it is named.
+    """
+    # TVM takes more than a second to import: bad input should be refused before that.
+    from compiler.kernels.build import build_kernel
+    from compiler.onnx_import.to_relax import to_relax
+    from compiler.relax_program import extract_program
+    from compiler.scheduling import distinct_workloads, relax_plan_bytes, schedule_kernel
+    from compiler.stages.graph_stages import graph_stages
+    from compiler.stages.stage import run_stages
+    from compiler.tvm_target import tvm_target
+
+    report("import")
+    target, stages, graph = tvm_target(spec), graph_stages(spec), to_relax(model)
+    mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
+    workloads = distinct_workloads(mod, extract_program(mod, model))
+
+    def build(name: str) -> CompiledKernel:
+        func, count = workloads.functions[name], workloads.input_counts[name]
+        kernel = schedule_kernel(name, func, count, spec, records)
+        return build_kernel(
+            kernel.func, name=name, input_count=count, outcome=kernel.outcome, target=target
+        )
+
+    report("kernels")
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        kernels = list(pool.map(build, workloads.functions))
+    return GeneratedCode(
+        program=workloads.program,
+        kernels={kernel.name: kernel for kernel in kernels},
+        stages=tuple(stage.name for stage in stages),
+        relax_plan_bytes=relax_plan_bytes(mod, target),
+    )
