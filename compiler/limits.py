@@ -34,12 +34,26 @@ def check_limits(
     _check("flash_bytes", "flash", flash, spec.limits.flash_bytes, _largest_constants(program))
 
 
-def check_can_be_held(spec: TargetSpec) -> None:
-    """Refuse limits that nothing here measures: a limit that is not held is no limit.
+def with_limits(spec: TargetSpec, limits: Mapping[str, int]) -> TargetSpec:
+    """Return the target with some limits replaced, by name.
 
     Raises:
-        LimitError: names the first.
+        LimitError: there is no such limit, or nothing here measures it: one that is not held
+            is no limit.
     """
+    for name in limits:
+        if name not in LIMIT_NAMES:
+            raise LimitError(
+                f"there is no limit {name}",
+                why=f"limits are: {', '.join(LIMIT_NAMES)}",
+                fix="use one of these names",
+            )
+    spec = spec.with_limits(**limits)
+    _refuse_unmeasured(spec)
+    return spec
+
+
+def _refuse_unmeasured(spec: TargetSpec) -> None:
     for name in LIMIT_NAMES:
         if name not in _HELD and getattr(spec.limits, name) is not None:
             raise LimitError(

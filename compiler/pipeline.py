@@ -14,7 +14,7 @@ from compiler.artifact.weights import WeightsForm
 from compiler.artifact.write import write_artifact
 from compiler.code_generation import GeneratedCode, generate_code
 from compiler.errors import VerificationError
-from compiler.limits import check_can_be_held, check_library_limit, check_limits
+from compiler.limits import check_library_limit, check_limits, with_limits
 from compiler.memory_plan import Region, plan_memory
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
@@ -87,8 +87,7 @@ def compile(  # the verb of the command line
         CompilerError: with what happened, why, and how to fix it.
     """
     spec = target if isinstance(target, TargetSpec) else load_target(target)
-    spec = spec.with_limits(**limits) if limits else spec
-    check_can_be_held(spec)
+    spec = with_limits(spec, limits or {})
     toolchain = find_toolchain(spec.toolchain.cc)
     report("load")
     if not isinstance(model, Model):

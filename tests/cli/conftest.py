@@ -26,12 +26,15 @@ class Outcome:
 
 @pytest.fixture
 def tunesmith(tmp_path: Path) -> Callable[..., Outcome]:
-    """Return a function that runs ``tunesmith WORDS`` in `tmp_path`; a traceback is a failure."""
+    """Return a function that runs ``tunesmith WORDS``; a traceback is a failure.
 
-    def run(*words: str | Path, **environment: str) -> Outcome:
+    It runs in `folder`, by default `tmp_path`; further keywords are environment variables.
+    """
+
+    def run(*words: str | Path, folder: Path = tmp_path, **environment: str) -> Outcome:
         done = subprocess.run(
             [sys.executable, "-m", "compiler", *map(str, words)],
-            cwd=tmp_path,
+            cwd=folder,
             env={**os.environ, "PYTHONPATH": str(_ROOT), **environment},
             capture_output=True,
             text=True,

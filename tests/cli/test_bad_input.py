@@ -23,7 +23,7 @@ from onnx import helper
 from compiler.artifact.manifest import Artifact
 from compiler.target_spec import load_target, runs_here
 from tests.cli.conftest import Outcome
-from tests.onnx_models import conv_model, make_model, save, weights
+from tests.onnx_models import Dim, conv_model, make_model, save, weights
 
 Tunesmith = Callable[..., Outcome]
 Compiled = Callable[[str], Artifact]
@@ -82,8 +82,8 @@ def _truncated(folder: Path) -> None:
 
 
 def _without_its_data(folder: Path) -> None:
-    options = {"save_as_external_data": True, "location": "m.data", "size_threshold": 0}
-    onnx.save(conv_model(), folder / "m.onnx", **options)
+    path = folder / "m.onnx"
+    onnx.save(conv_model(), path, save_as_external_data=True, location="m.data", size_threshold=0)
     (folder / "m.data").unlink()
 
 
@@ -104,9 +104,10 @@ def _unknown_operator(folder: Path) -> None:
 
 
 def _dynamic(folder: Path) -> None:
-    shape = ("float32", ["N", "height", 4])
+    shape: tuple[Dim, ...] = ("N", "height", 4)
     nodes = [helper.make_node("Relu", ["x"], ["y"], name="relu")]
-    save(make_model(nodes, inputs={"x": shape}, outputs={"y": shape}), folder / "m.onnx")
+    ports = ({"x": ("float32", shape)}, {"y": ("float32", shape)})
+    save(make_model(nodes, inputs=ports[0], outputs=ports[1]), folder / "m.onnx")
 
 
 def _target_with(old: str, new: str) -> Callable[[Path], None]:
