@@ -70,6 +70,11 @@ def is_reduction(sch: s_tir.Schedule, block: Any) -> bool:
     return "R" in axis_kinds(sch, block)
 
 
+def is_opaque(sch: s_tir.Schedule, block: Any) -> bool:
+    """Whether the block does not say what it writes: loops that TVM wrote by hand."""
+    return not sch.get(block).writes
+
+
 def extent(sch: s_tir.Schedule, loop: Any) -> int:
     """Iterations of a loop."""
     return int(sch.get(loop).extent)

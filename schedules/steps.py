@@ -51,8 +51,8 @@ def largest_divisor(extent: int, most: int) -> int:
 
 
 def vector_width(extent: int, lanes: int) -> int:
-    """The widest power of two up to `lanes` that divides `extent`."""
-    width = lanes
+    """The widest power of two up to `lanes` that divides `extent`; 1 for an empty loop."""
+    width = lanes if extent else 1
     while width > 1 and extent % width:
         width //= 2
     return width

@@ -45,15 +45,18 @@ def build_kernel(
         input_count: how many of the function's parameters are inputs; they come first.
 
     Raises:
-        UnsupportedError: the kernel needs TVM's runtime library.
+        UnsupportedError: the kernel needs TVM's runtime library, or TVM has no code for it.
     """
     refuse_runtime_calls(func, name)
     pairs = in_place_pairs(func, input_count)
     if pairs:  # the two pointers may be equal: LLVM must not be told otherwise
         func = func.without_attr("tirx.noalias")
-    kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target)))
-    symbols = _symbols(name, kernel)
-    code = _object(kernel, symbols, target)
+    try:
+        kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target)))
+        symbols = _symbols(name, kernel)
+        code = _object(kernel, symbols, target)
+    except Exception as cause:  # TVM's checks raise many kinds
+        raise _no_code(name, cause) from cause
     libm = tuple(s for s in undefined_symbols(code) if s not in _MEMORY_FUNCTIONS)
     return CompiledKernel(
         name=name,
@@ -70,6 +73,15 @@ def build_kernel(
         object_code=code,
         code_bytes=code_bytes(code),
         libm_symbols=libm,
+    )
+
+
+def _no_code(name: str, cause: Exception) -> UnsupportedError:
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return UnsupportedError(
+        f"no machine code can be made for kernel `{name}`",
+        why=lines[-1] if lines else type(cause).__name__,
+        fix="replace the operators in its name in the model, and report the model",
     )
 
 

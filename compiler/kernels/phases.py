@@ -61,6 +61,20 @@ def _is_parallel(statement: Any) -> bool:
     return isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
 
 
+def _is_pure_binding(statement: Any) -> bool:
+    """Whether it names a value that is the same at every place: one without loads."""
+    if not isinstance(statement, tirx.Bind):
+        return False
+    loads: list[Any] = []
+    structural.structural_walk(statement.value, (tvm.ir.TensorLoad, loads.append))
+    return not loads
+
+
+def _is_declaration(statement: Any) -> bool:
+    """Whether a phase repeats it at its head instead of having it in its place."""
+    return isinstance(statement, tirx.AllocBuffer | tirx.DeclBuffer) or _is_pure_binding(statement)
+
+
 def _groups(statements: list[Any]) -> list[list[Any]]:
     """Parallel loops stand alone; serial statements between them form one group."""
     groups: list[list[Any]] = []
@@ -120,11 +134,10 @@ def cut_into_phases(func: PrimFunc) -> PhasedKernel:
     the stack, becomes parameters.
     """
     statements = _statements(func.body)
-    kinds = (tirx.AllocBuffer, tirx.DeclBuffer, tirx.Bind)
     allocations = [s.buffer for s in statements if isinstance(s, tirx.AllocBuffer)]
     declarations = [s for s in statements if isinstance(s, tirx.DeclBuffer)]
-    bindings = [s for s in statements if isinstance(s, tirx.Bind)]
-    groups = _groups([s for s in statements if not isinstance(s, kinds)])
+    bindings = [s for s in statements if _is_pure_binding(s)]
+    groups = _groups([s for s in statements if not _is_declaration(s)])
     shared = [
         buffer
         for buffer in allocations

@@ -12,6 +12,7 @@ from tvm.relax.transform.legalize_ops import linear_algebra, nn
 
 from compiler.stages.operators.conv2d import legalize_conv2d
 from compiler.stages.operators.conv2d_transpose import legalize_conv2d_transpose
+from compiler.stages.operators.libm import legalize_libm
 from compiler.stages.operators.matmul import legalize_matmul
 from compiler.target_spec import TargetSpec
 
@@ -55,6 +56,8 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
     lanes = spec.lanes(dtype_bits=32)
     return {
+        "relax.cosh": legalize_libm,
+        "relax.sinh": legalize_libm,
         "relax.expand_dims": _as_reshape,
         "relax.squeeze": _as_reshape,
         "relax.flatten": _as_reshape,

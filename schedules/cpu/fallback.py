@@ -5,6 +5,8 @@ Four shapes of loop nest, the first that fits:
 - tile (convolution, pooling, sums over outer axes): accumulators in registers, vector innermost;
 - dot (sums along memory): one vector of partial results;
 - block by block: one vector loop over what lies together in memory, the rest shared by cores.
+
+Where even the last fails the loops stay as they are.
 """
 
 from __future__ import annotations
@@ -48,13 +50,18 @@ def fallback(func: PrimFunc, spec: TargetSpec) -> tuple[s_tir.Schedule, str]:
             continue  # a primitive did not apply: the next, simpler nest
     sch = s_tir.Schedule(func)
     steps.inline_cheap_producers(sch)
-    for block in match.blocks(sch):
-        _block_alone(sch, block, spec)
+    try:
+        for block in match.blocks(sch):
+            _block_alone(sch, block, spec)
+    except steps.PrimitiveError:
+        return s_tir.Schedule(func), "serial"  # slow, but right, and the report says so
     return sch, "block-by-block"
 
 
 def _block_alone(sch: s_tir.Schedule, block: Any, spec: TargetSpec) -> None:
     """Schedule a block where it stands: vector loop inside, parallel loop outside."""
+    if match.is_opaque(sch, block):
+        return
     lanes = spec.lanes(dtype_bits=match.output_bits(sch, block))
     loops = list(sch.get_loops(block))
     kinds = match.axis_kinds(sch, block)
@@ -96,6 +103,8 @@ def _reduce_by_lanes(sch: s_tir.Schedule, block: Any, lanes: int) -> Any | None:
     Changes the order of a sum, as every vector reduction does.
     """
     if match.axis_kinds(sch, block)[-1] != "R":
+        return None
+    if len(sch.get(block).writes) > 1:  # (value, place): rfactor fails where the result is one pair
         return None
     loop = sch.get_loops(block)[-1]
     extent = match.extent(sch, loop)
@@ -176,6 +185,8 @@ def _tile(sch: s_tir.Schedule, spec: TargetSpec) -> bool:
     kinds = match.axis_kinds(sch, reduction)
     spatial = match.axis_extents(sch, epilogue)
     if "R" in match.axis_kinds(sch, epilogue) or kinds.count("S") != len(spatial):
+        return False
+    if not spatial:  # one number: nothing to tile
         return False
     shared_axes = min(2, len(spatial) - 1) if pads else len(spatial) - 1
     width, outer, inner = _split_tile(sch, epilogue, spatial, spec)
