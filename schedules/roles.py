@@ -13,4 +13,4 @@ UNPACK = "unpack"  # from vector-wide blocks back to the plain layout; drops pad
 CONV2D = "conv2d"  # [N, G, O/L, OH, OW, L] += input[N, C, H, W] * weight[G, O/L, I, KH, KW, L]
 CONV2D_TRANSPOSE = "conv2d-transpose"  # as CONV2D, a channel for each phase of the strides
 DEPTHWISE_CONV2D = "depthwise-conv2d"  # [N, C, OH, OW] += input[N, C, H, W] * weight[C, KH, KW]
-MATMUL = "matmul"  # [B, M, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]
+MATMUL = "matmul"  # [B, M/T, T, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]

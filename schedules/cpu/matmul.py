@@ -33,40 +33,42 @@ def matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, product, epilogue, pack = kernel.sch, kernel.main, kernel.epilogue, kernel.before
-    batch, rows, panels, lanes, _ = match.axis_extents(sch, product)
+    batch, blocks, rows, panels, lanes, _ = match.axis_extents(sch, product)
     registers = spec.vector.register_count
     tile = choose_tile(panels, rows, registers)
     store = sch.cache_write(product, 0, "local")
     *leading, column = sch.get_loops(epilogue)
-    position = steps.fuse_loops(sch, leading)
-    matrix, row = sch.split(position, factors=[batch, rows])
+    matrices = [steps.fuse_loops(sch, leading[:-1])] if batch > 1 else []
+    row = leading[-1] if batch > 1 else steps.fuse_loops(sch, leading)
+    row_block, row = sch.split(row, factors=[blocks, rows])
     rows_tile = sch.sample_perfect_tile(
         row, n=2, max_innermost_factor=registers, decision=[rows // tile.columns, tile.columns]
     )
     outer_row, inner_row = sch.split(row, factors=rows_tile)
+    outer_row = sch.fuse(row_block, outer_row)
     outer_column, panel, lane = sch.split(column, factors=[None, tile.blocks, lanes])
     # Columns outside rows: a panel of the right operand stays in cache for all rows.
-    sch.reorder(matrix, outer_column, outer_row, inner_row, panel, lane)
+    sch.reorder(*matrices, outer_column, outer_row, inner_row, panel, lane)
     for moved in (store, product):
         sch.compute_at(moved, outer_row, preserve_unit_loops=True)
     if pack is not None:
-        _place_pack(sch, pack, matrix, batch)
+        _place_pack(sch, pack, matrices)
     sch.vectorize(lane)
     sch.unroll(panel)
-    if pack is not None and batch > 1:
-        sch.parallel(matrix)
+    if pack is not None and matrices:
+        sch.parallel(matrices[0])
         depth = 3
     else:
-        sch.parallel(sch.fuse(matrix, outer_column, outer_row))
+        sch.parallel(steps.fuse_loops(sch, [*matrices, outer_column, outer_row]))
         depth = 1
     _sums_in_registers(sch, product, depth)
     steps.unroll_tile(sch, store, depth=depth)
 
 
-def _place_pack(sch: s_tir.Schedule, pack: Any, matrix: Any, batch: int) -> None:
+def _place_pack(sch: s_tir.Schedule, pack: Any, matrices: list[Any]) -> None:
     """Pack one matrix of a batch just before it is used; a single matrix beforehand, by all."""
-    if batch > 1:
-        sch.compute_at(pack, matrix, preserve_unit_loops=True)
+    if matrices:
+        sch.compute_at(pack, matrices[0], preserve_unit_loops=True)
         loops = list(sch.get_loops(pack))[1:]
     else:
         loops = list(sch.get_loops(pack))
@@ -76,11 +78,11 @@ def _place_pack(sch: s_tir.Schedule, pack: Any, matrix: Any, batch: int) -> None
 
 def _sums_in_registers(sch: s_tir.Schedule, product: Any, depth: int) -> None:
     """Depth outside, the tile unrolled, one vector innermost."""
-    batch, row, panel, lane, k = list(sch.get_loops(product))[depth:]
+    batch, block, row, panel, lane, k = list(sch.get_loops(product))[depth:]
     size = match.extent(sch, k)
     steps_of_k = steps.largest_divisor(size, UNROLLED_DEPTH)
     outer_k, inner_k = sch.split(k, factors=[None, steps_of_k])
-    sch.reorder(batch, outer_k, inner_k, panel, row, lane)
+    sch.reorder(batch, block, outer_k, inner_k, panel, row, lane)
     for loop in (inner_k, panel, row):
         sch.unroll(loop)
     sch.vectorize(lane)

@@ -27,10 +27,35 @@ class MatmulSignature:
     shared_right: bool  # one right operand for the whole batch
 
 
-def pack_right(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """``matrix[K, N]`` as panels ``[1, ceil(N/L), K, L]``, missing columns zero."""
-    depth, columns = matrix.shape
+# Rows that a register tile can hold beside any number of panels; a tile of 8 is a good one.
+_MOST_TILE_ROWS, _LEAST_TILE_ROWS, _USUAL_TILE_ROWS = 14, 6, 8
+
+
+def row_blocks(rows: int) -> tuple[int, int]:
+    """Return (blocks, rows in each) to compute, so that a good register tile divides a block.
+
+    197 rows, a prime, become 25 blocks of 8: the rows too many repeat the last one and are
+    dropped, which costs less than narrow tiles. Other numbers of rows stay one block.
+    """
+    tiles = range(_LEAST_TILE_ROWS, _MOST_TILE_ROWS + 1)
+    if rows <= _MOST_TILE_ROWS or any(rows % tile == 0 for tile in tiles):
+        return 1, rows
+    return -(-rows // _USUAL_TILE_ROWS), _USUAL_TILE_ROWS
+
+
+def panel_count(columns: int, lanes: int) -> int:
+    """Panels that hold the columns; one more where that lets a tile be two panels wide.
+
+    Up to four panels fit a tile whatever their number is, beyond that an odd one costs little.
+    """
     panels = -(-columns // lanes)
+    return panels + 1 if panels > 4 and panels % 2 else panels
+
+
+def pack_right(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """``matrix[K, N]`` as panels ``[1, N/L, K, L]``, missing columns zero."""
+    depth, columns = matrix.shape
+    panels = panel_count(columns, lanes)
     room = np.zeros((depth, panels * lanes), matrix.dtype)
     room[:, :columns] = matrix
     return np.ascontiguousarray(room.reshape(depth, panels, lanes).transpose(1, 0, 2))[np.newaxis]
@@ -56,6 +81,19 @@ def _spread_index(position: Any, shape: Sequence[int]) -> list[Any]:
     return indices
 
 
+def _matrix_and_row(
+    indices: Sequence[Any], shape: Sequence[int], sig: MatmulSignature
+) -> tuple[Any, Any]:
+    """Which matrix of the batch, and which of its rows, an output row is.
+
+    A batch has M as its last axis, so there is no division by M, which would hide from TVM that a
+    tile of the output is a tile of the product.
+    """
+    if sig.batch == 1:
+        return 0, _flat_index(indices, shape)
+    return _flat_index(indices[:-1], shape[:-1]), indices[-1]
+
+
 def packed_matmul(
     left: te.Tensor, panels: te.Tensor, sig: MatmulSignature, out_shape: tuple[int, ...]
 ) -> te.Tensor:
@@ -63,26 +101,29 @@ def packed_matmul(
 
     The operands keep the ranks that the graph gives them, so that what follows can be fused.
     """
-    right_batch, panel_count, _, lanes = (int(extent) for extent in panels.shape)
+    right_batch, count, _, lanes = (int(extent) for extent in panels.shape)
     left_rows = [int(extent) for extent in left.shape[:-1]]
+    blocks, block_rows = row_blocks(sig.m)
     k = te.reduce_axis((0, sig.k), "k")
 
-    def accumulate(b: Any, m: Any, panel: Any, lane: Any) -> Any:
+    def accumulate(b: Any, block: Any, m: Any, panel: Any, lane: Any) -> Any:
+        m = m if blocks == 1 else tirx.min(block * block_rows + m, sig.m - 1)
         row = _spread_index(b * sig.m + m, left_rows)
         right = panels[b if right_batch > 1 else 0, panel, k, lane]
         return te.sum(left[(*row, k)] * right, axis=k)
 
     blocked = te.compute(
-        (sig.batch, sig.m, panel_count, lanes),
+        (sig.batch, blocks, block_rows, count, lanes),
         accumulate,
         name="matmul",
         attrs={roles.ROLE: roles.MATMUL},
     )
 
     def plain(*indices: Any) -> Any:
-        row = _flat_index(indices[:-1], out_shape[:-1])
+        b, m = _matrix_and_row(indices[:-1], out_shape[:-1], sig)
         column = indices[-1]
-        return blocked[row // sig.m, row % sig.m, column // lanes, column % lanes]
+        where = (m // block_rows, m % block_rows, column // lanes, column % lanes)
+        return blocked[(b, *where)]
 
     return te.compute(out_shape, plain, name="unpack", attrs={roles.ROLE: roles.UNPACK})
 
@@ -101,12 +142,12 @@ def matmul_with_pack(
     def element(b: Any, panel: Any, k: Any, lane: Any) -> Any:
         column = panel * lanes + lane
         source = right[(*_spread_index(b, batches), k, column)]
-        if sig.n % lanes == 0:
+        if sig.n == panel_count(sig.n, lanes) * lanes:
             return source
         return tirx.if_then_else(column < sig.n, source, tirx.const(0.0, str(right.dtype)))
 
     panels = te.compute(
-        (right_batch, -(-sig.n // lanes), sig.k, lanes),
+        (right_batch, panel_count(sig.n, lanes), sig.k, lanes),
         element,
         name="pack",
         attrs={roles.ROLE: roles.PACK},
