@@ -90,4 +90,8 @@ def to_relax(model: Model) -> IRModule:
         with redirect_stdout(io.StringIO()):
             mod = importer.from_onnx(model.proto.graph, opset)
     names = dict(importer._nodes.onnx_names)
+    result = mod["main"].body.body
+    if isinstance(result, relax.Var) and len(model.outputs) == 1:
+        # The importer binds an only output once more, and simplification keeps this last name.
+        names[result.name] = model.outputs[0].name
     return mod.with_attr(ONNX_NAMES, tvm.runtime.convert(names))
