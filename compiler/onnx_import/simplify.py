@@ -136,12 +136,13 @@ def _all_names(graph: onnx.GraphProto) -> set[str]:
 
 
 def prune(model: onnx.ModelProto) -> None:
-    """Remove nodes, constants and operator domains that nothing reads, in place."""
+    """Remove nodes, optional results, constants and domains that nothing reads, in place."""
     graph = model.graph
     read = {value.name for value in graph.output}
     kept: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
         if read.intersection(node.output):
+            _drop_unread_results(node, read)
             read.update(values_read(node))
             kept.append(node)
     replace_nodes(graph, reversed(kept))
@@ -152,6 +153,20 @@ def prune(model: onnx.ModelProto) -> None:
     imports = [entry for entry in model.opset_import if entry.domain in domains]
     del model.opset_import[:]
     model.opset_import.extend(imports)
+
+
+def _drop_unread_results(node: onnx.NodeProto, read: set[str]) -> None:
+    """Remove optional results at the end of the list that nothing reads: masks, places."""
+    import onnx
+
+    if node.domain or not onnx.defs.has(node.op_type):
+        return
+    formal = onnx.defs.get_schema(node.op_type).outputs
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    while node.output[-1] not in read and len(node.output) <= len(formal):
+        if formal[len(node.output) - 1].option != optional:
+            break
+        del node.output[-1]
 
 
 def _domains(nodes: list[onnx.NodeProto]) -> set[str]:

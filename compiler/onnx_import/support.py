@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from compiler.errors import UnsupportedError
 from compiler.onnx_import.infer import ValueType
 from compiler.onnx_import.model import Model, UnsupportedNode
+from compiler.onnx_import.names import values_read
+from compiler.onnx_import.refused_forms import form_reason
 
 if TYPE_CHECKING:
     import onnx
@@ -150,10 +152,16 @@ def unsupported_nodes(
 
     A node behind one whose result is unknown is not reported: it may well be sound.
     """
-    constants = {tensor.name for tensor in model.graph.initializer}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    read = {name for node in model.graph.node for name in values_read(node)}
+    read |= {value.name for value in model.graph.output}
     found = list(_unsupported_inputs(model.graph, types))
     for node in model.graph.node:
-        reason = operator_reason(node.domain, node.op_type) or _reason_here(node, types, constants)
+        reason = (
+            operator_reason(node.domain, node.op_type)
+            or form_reason(node, read, constants)
+            or _reason_here(node, types, constants)
+        )
         if reason is not None:
             found.append(UnsupportedNode(op_type=node.op_type, node=node.name, reason=reason))
     return tuple(found)
@@ -170,7 +178,7 @@ def _unsupported_inputs(
 
 
 def _reason_here(
-    node: onnx.NodeProto, types: Mapping[str, ValueType], constants: set[str]
+    node: onnx.NodeProto, types: Mapping[str, ValueType], constants: Container[str]
 ) -> str | None:
     """Return what is wrong with this node although its operator can be compiled."""
     for position in CONSTANT_OPERANDS.get(node.op_type, ()):

@@ -1,0 +1,76 @@
+"""Forms of supported operators that TVM's importer would compile to something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+
+    _Attributes = Mapping[str, Any]
+    _Constants = Mapping[str, onnx.TensorProto]
+
+
+def form_reason(
+    node: onnx.NodeProto, read: Set[str], constants: Mapping[str, onnx.TensorProto]
+) -> str | None:
+    """Return why a node of a supported operator cannot be compiled in this form; None if it can.
+
+    Args:
+        read: names that a node or the model's outputs read.
+        constants: the graph's constants by name.
+    """
+    import onnx
+
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    check = _FORMS.get(node.op_type)
+    reason = check(node, attributes, constants) if check else None
+    if reason is not None:
+        return reason
+    most = _RESULTS.get(node.op_type, len(node.output))
+    extra = [name for name in node.output[most:] if name in read]
+    return f"its result `{extra[0]}` is not supported" if extra else None
+
+
+def _batch_norm(_: onnx.NodeProto, attributes: _Attributes, __: _Constants) -> str | None:
+    return _TRAINING if attributes.get("training_mode") else None
+
+
+def _dropout(node: onnx.NodeProto, _: _Attributes, constants: _Constants) -> str | None:
+    from onnx import numpy_helper
+
+    mode = node.input[2] if len(node.input) > 2 else ""
+    known = constants.get(mode)
+    off = not mode or (known is not None and not numpy_helper.to_array(known).any())
+    return None if off else _TRAINING
+
+
+def _is_inf(_: onnx.NodeProto, attributes: _Attributes, __: _Constants) -> str | None:
+    both = attributes.get("detect_negative", 1) and attributes.get("detect_positive", 1)
+    return None if both else "it tells the signs of infinities apart"
+
+
+def _conv_transpose(_: onnx.NodeProto, attributes: _Attributes, __: _Constants) -> str | None:
+    return "its padding is given as output_shape" if "output_shape" in attributes else None
+
+
+def _space_to_depth(_: onnx.NodeProto, attributes: _Attributes, __: _Constants) -> str | None:
+    return None if attributes.get("mode", b"DCR") == b"DCR" else "its mode is not DCR"
+
+
+_TRAINING = "training mode is not supported"
+_FORMS: Mapping[str, Callable[[onnx.NodeProto, _Attributes, _Constants], str | None]] = {
+    "BatchNormalization": _batch_norm,
+    "ConvTranspose": _conv_transpose,
+    "Dropout": _dropout,
+    "IsInf": _is_inf,
+    "SpaceToDepth": _space_to_depth,
+}
+# How many results of a node are computed; the others must not be read.
+_RESULTS: Mapping[str, int] = {
+    "BatchNormalization": 1,
+    "Dropout": 1,
+    "LayerNormalization": 1,
+    "MaxPool": 1,
+}
