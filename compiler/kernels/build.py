@@ -11,6 +11,7 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.errors import UnsupportedError
+from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
@@ -111,7 +112,7 @@ def _symbols(name: str, kernel: PhasedKernel) -> tuple[str, ...]:
 
 def _object(kernel: PhasedKernel, symbols: tuple[str, ...], target: tvm.target.Target) -> bytes:
     functions = {
-        GlobalVar(symbol): phase.func.with_attr("global_symbol", symbol)
+        GlobalVar(symbol): expand_elementary(phase.func).with_attr("global_symbol", symbol)
         for symbol, phase in zip(symbols, kernel.phases, strict=True)
     }
     mod = lower_to_code(IRModule(functions), target)

@@ -1,0 +1,96 @@
+"""exp, tanh, erf and sigmoid as polynomials: within 2 units in the last place, and no libm."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from math import erf
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tvm import te
+
+from compiler.kernels.build import build_kernel
+from compiler.program import ScheduleOutcome
+from compiler.scheduling import schedule_kernel
+from compiler.target_spec import load_target
+from compiler.toolchain import find_toolchain, run_tool
+from compiler.tvm_target import tvm_target
+
+COUNT = 1 << 18
+LIMIT_ULP = 2.0
+
+FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, float]] = {
+    "exp": (np.exp, -103.0, 88.7),
+    "tanh": (np.tanh, -12.0, 12.0),
+    "erf": (np.vectorize(erf), -5.0, 5.0),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), -100.0, 100.0),
+}
+
+
+def compiled(name: str, count: int, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The function over `count` numbers as compiled for this machine."""
+    spec = load_target("host")
+    source = te.placeholder((count,), name="source")
+    function = getattr(te, name)
+    func = te.create_prim_func([source, te.compute((count,), lambda i: function(source[i]))])
+    scheduled = schedule_kernel(name, func, 1, spec)
+    kernel = build_kernel(
+        scheduled.func,
+        name=f"kernel_{name}",
+        input_count=1,
+        outcome=ScheduleOutcome(source="fallback", name="test"),
+        target=tvm_target(spec),
+    )
+    assert kernel.libm_symbols == ()
+    (folder / "kernel.o").write_bytes(kernel.object_code)
+    toolchain = find_toolchain()
+    run_tool((*toolchain.cc, "-shared", "-o", "kernel.so", "kernel.o"), folder=folder)
+    phase = ctypes.CDLL(str(folder / "kernel.so"))[kernel.phases[0].symbol]
+    extent = kernel.phases[0].extent
+
+    def run(numbers: np.ndarray) -> np.ndarray:
+        results = np.zeros(count, np.float32)
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (numbers, results)]
+        phase(*pointers, 0, extent)
+        return results
+
+    return run
+
+
+def error_ulp(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Distance in units of the last place of the true value, rounded to float32."""
+    last_place = np.spacing(np.abs(want.astype(np.float32))).astype(np.float64)
+    return np.abs(got.astype(np.float64) - want) / last_place
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("count", [COUNT, COUNT + 3], ids=["vectors", "ragged"])
+def test_within_two_ulp(name: str, count: int, tmp_path: Path) -> None:
+    true, low, high = FUNCTIONS[name]
+    random = np.random.default_rng(0)
+    half = count // 2
+    numbers = np.concatenate(
+        [random.uniform(low, high, half), random.standard_normal(count - half)]
+    ).astype(np.float32)
+    errors = error_ulp(compiled(name, count, tmp_path)(numbers), true(numbers.astype(np.float64)))
+    worst = int(np.argmax(errors))
+    assert errors[worst] <= LIMIT_ULP, f"{errors[worst]:.2f} ulp at {numbers[worst]!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "want"),
+    [
+        ("exp", [np.inf, 0.0, np.nan, 1.0, 1.0, np.inf, 0.0]),
+        ("tanh", [1.0, -1.0, np.nan, 0.0, 0.0, 1.0, -1.0]),
+        ("erf", [1.0, -1.0, np.nan, 0.0, 0.0, 1.0, -1.0]),
+        ("sigmoid", [1.0, 0.0, np.nan, 0.5, 0.5, 1.0, 0.0]),
+    ],
+)
+def test_special_numbers(name: str, want: list[float], tmp_path: Path) -> None:
+    numbers = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e30, -1e30]
+    count = 16  # one vector: the same code as in a long array
+    padded = np.array(numbers + [0.0] * (count - len(numbers)), np.float32)
+    got = compiled(name, count, tmp_path)(padded)[: len(want)]
+    np.testing.assert_array_equal(got, np.array(want, np.float32))
