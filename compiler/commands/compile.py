@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from compiler.pipeline import VerifyMode
 
 _PATH = click.Path(path_type=Path)
+_SOURCES = ("record", "rule", "fallback")  # in the order in which they are tried
 
 
 def parse_limit(text: str) -> tuple[str, int]:
@@ -113,10 +114,8 @@ def summary(artifact: Artifact) -> dict[str, Any]:
     if artifact.verification_path.exists():
         checked = json.loads(artifact.verification_path.read_text(encoding="utf-8"))
     report = artifact.report()
-    kernels: dict[str, int] = {}
-    for kernel in report["kernels"]:
-        source = kernel["schedule"]["source"]
-        kernels[source] = kernels.get(source, 0) + 1
+    sources = [kernel["schedule"]["source"] for kernel in report["kernels"]]
+    kernels = {source: sources.count(source) for source in _SOURCES if source in sources}
     return {
         "artifact": str(artifact.path),
         "model": artifact.manifest.model.name,
@@ -145,7 +144,7 @@ def _print_summary(artifact: Artifact) -> None:
                 "arena",
                 f"{totals['arena_bytes']:,} bytes (lower bound {bound:,}, Relax's plan {relax:,})",
             ),
-            ("kernel calls", schedules),
+            ("kernel calls", schedules or "none"),
             ("check", f"{checked['status']}: {checked['reason']}"),
         ]
     )

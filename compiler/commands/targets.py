@@ -17,7 +17,18 @@ from compiler.target_spec import (
 )
 
 
-@click.group("targets", invoke_without_command=True)
+class _Targets(click.Group):
+    """``targets NAME`` is what people type first: say how it is written."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"write `tunesmith targets show {args[0]}`")
+        return super().resolve_command(ctx, args)
+
+
+@click.group("targets", cls=_Targets, invoke_without_command=True)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:

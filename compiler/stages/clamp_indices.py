@@ -48,12 +48,17 @@ class _Clamper(relax.PyExprMutator):  # type: ignore[misc]
         if known is not None:
             safe: Any = relax.const(_checked(known, extents, call), str(known.dtype))
         else:
-            safe = self._clamped(index, extents)
+            safe = self._wrapped(index, extents)
+        if call.op.name == "relax.take":
+            # Clips by itself; its mode without would print a warning for each kernel.
+            return relax.op.take(call.args[0], safe, axis=call.attrs.axis, mode="clip")
+        if known is None:
+            safe = self._clamped(safe, extents)
         arguments = [safe if i == position else a for i, a in enumerate(call.args)]
         return relax.Call(call.op, arguments, call.attrs, call.ty_args)
 
-    def _clamped(self, index: Any, extents: np.ndarray) -> Any:
-        """``clip(index < 0 ? index + extent : index, 0, extent - 1)``."""
+    def _wrapped(self, index: Any, extents: np.ndarray) -> Any:
+        """``index < 0 ? index + extent : index``, signed."""
         dtype = str(index.ty.dtype)
         if dtype.startswith("uint"):
             index, dtype = self.builder_.emit(relax.op.astype(index, "int64")), "int64"
@@ -61,9 +66,13 @@ class _Clamper(relax.PyExprMutator):  # type: ignore[misc]
         zero = relax.const(0, dtype)
         emit = self.builder_.emit
         wrapped = emit(relax.op.add(index, extent))
-        chosen = emit(relax.op.where(emit(relax.op.less(index, zero)), wrapped, index))
-        low = emit(relax.op.maximum(chosen, zero))
-        return emit(relax.op.minimum(low, relax.const(extents - 1, dtype)))
+        return emit(relax.op.where(emit(relax.op.less(index, zero)), wrapped, index))
+
+    def _clamped(self, index: Any, extents: np.ndarray) -> Any:
+        """``min(max(index, 0), extent - 1)``."""
+        dtype = str(index.ty.dtype)
+        low = self.builder_.emit(relax.op.maximum(index, relax.const(0, dtype)))
+        return self.builder_.emit(relax.op.minimum(low, relax.const(extents - 1, dtype)))
 
 
 def _checked(index: np.ndarray, extents: np.ndarray, call: relax.Call) -> np.ndarray:

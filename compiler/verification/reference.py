@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.errors import ModelError
+from compiler.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     import onnx
@@ -29,8 +29,21 @@ class Reference:
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return all outputs by name."""
-        return dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True))
+        """Return all outputs by name.
+
+        Raises:
+            InputError: onnxruntime stops on these inputs, for example at an index out of bounds.
+        """
+        try:
+            outputs = self._session.run(None, dict(inputs))
+        except Exception as error:  # onnxruntime raises classes of its own, with no common base
+            raise InputError(
+                "onnxruntime cannot run the model on these inputs, so there is nothing to "
+                "compare with",
+                why=_without_codes(str(error)),
+                fix="give inputs that suit the model with --inputs arrays.npz",
+            ) from error
+        return dict(zip(self._names, outputs, strict=True))
 
 
 def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -54,6 +67,12 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
+def _without_codes(text: str) -> str:
+    """``[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : what`` -> what, its first line."""
+    line = text.strip().partition("\n")[0]
+    return line.rpartition(" : ")[2] if line.startswith("[ONNXRuntimeError]") else line
+
+
 def _session(proto: onnx.ModelProto, *, optimized: bool) -> onnxruntime.InferenceSession:
     import onnxruntime
 
@@ -64,7 +83,7 @@ def _session(proto: onnx.ModelProto, *, optimized: bool) -> onnxruntime.Inferenc
     )
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it prints at 3 is in the exception, too
     if proto.ByteSize() > LARGEST_MODEL_BYTES:
         raise ModelError(
             "the model is too large to be checked",
@@ -78,6 +97,6 @@ def _session(proto: onnx.ModelProto, *, optimized: bool) -> onnxruntime.Inferenc
     except Exception as error:  # onnxruntime raises classes of its own, with no common base
         raise ModelError(
             "onnxruntime cannot run the model, so there is nothing to compare with",
-            why=str(error).strip().splitlines()[0],
+            why=_without_codes(str(error)),
             fix="compile it with --no-verify, or simplify the model",
         ) from error

@@ -110,6 +110,16 @@ def _dynamic(folder: Path) -> None:
     save(make_model(nodes, inputs=ports[0], outputs=ports[1]), folder / "m.onnx")
 
 
+def _look_up(folder: Path) -> None:
+    model = make_model(
+        [helper.make_node("Gather", ["table", "index"], ["y"], name="look_up")],
+        inputs={"index": ("int64", [2])},
+        outputs={"y": ("float32", [2, 3])},
+        constants={"table": weights(5, 3)},
+    )
+    save(model, folder / "m.onnx")
+
+
 def _target_with(old: str, new: str) -> Callable[[Path], None]:
     def prepare(folder: Path) -> None:
         text = _TARGET.read_text(encoding="utf-8").replace('name = "x86-64-v3"', 'name = "mine"')
@@ -516,3 +526,20 @@ def test_artifact_for_another_cpu_is_refused_at_load(tunesmith: Tunesmith, tmp_p
     refused = tunesmith(*words, "checked", "--require-verify")
     assert_refused(refused, "the library was not checked", "CPU feature", "--require-verify")
     assert not (tmp_path / "checked").exists()
+
+
+def test_inputs_that_stop_onnxruntime(tunesmith: Tunesmith, tmp_path: Path) -> None:
+    """An index out of bounds: the library goes to the nearest element, the reference stops."""
+    _look_up(tmp_path)
+    np.savez(tmp_path / "in.npz", index=np.array([0, 100]))
+    outcome = tunesmith("compile", "m.onnx", "--target", "host", "-o", "o", "--inputs", "in.npz")
+    what = "onnxruntime cannot run the model on these inputs"
+    assert_refused(outcome, what, "idx=100 must be within the inclusive range [-5,4]", "--inputs")
+    assert not (tmp_path / "o").exists()
+
+
+def test_compile_says_nothing_but_its_result(tunesmith: Tunesmith, tmp_path: Path) -> None:
+    """No warning of a library below, also where indices are looked up."""
+    _look_up(tmp_path)
+    outcome = tunesmith("compile", "m.onnx", "--target", "host", "-o", "out")
+    assert (outcome.code, outcome.stderr) == (0, "")

@@ -79,3 +79,8 @@ def test_broken_file_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         "  why: a misspelt key would be ignored and its fact lost\n"
         "  fix: rename it to `size_bytes`\n"
     )
+
+
+def test_name_without_show_says_how_to_write_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["targets", "znver4"]) == 2
+    assert "write `tunesmith targets show znver4`" in capsys.readouterr().err
