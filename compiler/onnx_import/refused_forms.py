@@ -3,68 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from compiler.onnx_import.infer import ValueType
 
 if TYPE_CHECKING:
     import onnx
 
     _Attributes = Mapping[str, Any]
-    _Constants = Mapping[str, onnx.TensorProto]
 
 
-def form_reason(
-    node: onnx.NodeProto, read: Set[str], constants: Mapping[str, onnx.TensorProto]
-) -> str | None:
-    """Return why a node of a supported operator cannot be compiled in this form; None if it can.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphFacts:
+    """What a node's form is judged by, besides the node."""
 
-    Args:
-        read: names that a node or the model's outputs read.
-        constants: the graph's constants by name.
-    """
+    read: Set[str]  # names that a node or the model's outputs read
+    constants: Mapping[str, onnx.TensorProto]
+    types: Mapping[str, ValueType]
+
+
+def form_reason(node: onnx.NodeProto, facts: GraphFacts) -> str | None:
+    """Return why a node of a supported operator cannot be compiled in this form; None if it can."""
     import onnx
 
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     check = _FORMS.get(node.op_type)
-    reason = check(node, attributes, constants) if check else None
+    reason = check(node, attributes, facts) if check else None
     if reason is not None:
         return reason
     most = _RESULTS.get(node.op_type, len(node.output))
-    extra = [name for name in node.output[most:] if name in read]
+    extra = [name for name in node.output[most:] if name in facts.read]
     return f"its result `{extra[0]}` is not supported" if extra else None
 
 
-def _batch_norm(_: onnx.NodeProto, attributes: _Attributes, __: _Constants) -> str | None:
+def _batch_norm(_: onnx.NodeProto, attributes: _Attributes, __: GraphFacts) -> str | None:
     return _TRAINING if attributes.get("training_mode") else None
 
 
-def _dropout(node: onnx.NodeProto, _: _Attributes, constants: _Constants) -> str | None:
+def _dropout(node: onnx.NodeProto, _: _Attributes, facts: GraphFacts) -> str | None:
     from onnx import numpy_helper
 
     mode = node.input[2] if len(node.input) > 2 else ""
-    known = constants.get(mode)
+    known = facts.constants.get(mode)
     off = not mode or (known is not None and not numpy_helper.to_array(known).any())
     return None if off else _TRAINING
 
 
-def _is_inf(_: onnx.NodeProto, attributes: _Attributes, __: _Constants) -> str | None:
+def _is_inf(_: onnx.NodeProto, attributes: _Attributes, __: GraphFacts) -> str | None:
     both = attributes.get("detect_negative", 1) and attributes.get("detect_positive", 1)
     return None if both else "it tells the signs of infinities apart"
 
 
-def _conv_transpose(_: onnx.NodeProto, attributes: _Attributes, __: _Constants) -> str | None:
+def _conv_transpose(_: onnx.NodeProto, attributes: _Attributes, __: GraphFacts) -> str | None:
     return "its padding is given as output_shape" if "output_shape" in attributes else None
 
 
-def _space_to_depth(_: onnx.NodeProto, attributes: _Attributes, __: _Constants) -> str | None:
+def _space_to_depth(_: onnx.NodeProto, attributes: _Attributes, __: GraphFacts) -> str | None:
     return None if attributes.get("mode", b"DCR") == b"DCR" else "its mode is not DCR"
 
 
+def _scatter(node: onnx.NodeProto, attributes: _Attributes, facts: GraphFacts) -> str | None:
+    data, index = (facts.types[name].shape for name in node.input[:2])
+    if data is None or index is None:
+        return None
+    axis = attributes.get("axis", 0) % len(data)
+    whole = all(data[i] == index[i] for i in range(len(data)) if i != axis)
+    return None if whole else "its indices cover only a part of an axis"
+
+
 _TRAINING = "training mode is not supported"
-_FORMS: Mapping[str, Callable[[onnx.NodeProto, _Attributes, _Constants], str | None]] = {
+_FORMS: Mapping[str, Callable[[onnx.NodeProto, _Attributes, GraphFacts], str | None]] = {
     "BatchNormalization": _batch_norm,
     "ConvTranspose": _conv_transpose,
     "Dropout": _dropout,
     "IsInf": _is_inf,
+    "Scatter": _scatter,
+    "ScatterElements": _scatter,
     "SpaceToDepth": _space_to_depth,
 }
 # How many results of a node are computed; the others must not be read.

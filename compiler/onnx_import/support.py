@@ -9,7 +9,7 @@ from compiler.errors import UnsupportedError
 from compiler.onnx_import.infer import ValueType
 from compiler.onnx_import.model import Model, UnsupportedNode
 from compiler.onnx_import.names import values_read
-from compiler.onnx_import.refused_forms import form_reason
+from compiler.onnx_import.refused_forms import GraphFacts, form_reason
 
 if TYPE_CHECKING:
     import onnx
@@ -155,11 +155,12 @@ def unsupported_nodes(
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     read = {name for node in model.graph.node for name in values_read(node)}
     read |= {value.name for value in model.graph.output}
+    facts = GraphFacts(read=read, constants=constants, types=types)
     found = list(_unsupported_inputs(model.graph, types))
     for node in model.graph.node:
         reason = (
             operator_reason(node.domain, node.op_type)
-            or form_reason(node, read, constants)
+            or form_reason(node, facts)
             or _reason_here(node, types, constants)
         )
         if reason is not None:

@@ -100,9 +100,7 @@ class Case:
     threads: int = 1
 
     def check(self) -> None:
-        assert_agrees(
-            self.model, self.inputs, tolerance=self.tolerance, threads=self.threads
-        )
+        assert_agrees(self.model, self.inputs, tolerance=self.tolerance, threads=self.threads)
 
 
 Operand = np.ndarray | tuple[str, Sequence[int]] | None
@@ -110,7 +108,7 @@ Operand = np.ndarray | tuple[str, Sequence[int]] | None
 
 def node_case(
     op_type: str,
-    operands: Sequence[Operand],
+    operands: Sequence[Any],
     *,
     results: Sequence[str] = ("float32",),
     inputs: Arrays | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ sizes = st.integers(0, 12)
 
 
 @st.composite
-def windows(draw: st.DrawFn, rank: int, most_taps: int = 4) -> dict[str, list[int]]:
+def windows(draw: st.DrawFn, rank: int, most_taps: int = 4) -> dict[str, Any]:
     """Attributes of a sliding window over `rank` axes."""
 
     def each(strategy: st.SearchStrategy[int], count: int = rank) -> list[int]:
@@ -30,7 +32,7 @@ def windows(draw: st.DrawFn, rank: int, most_taps: int = 4) -> dict[str, list[in
 
 
 @st.composite
-def extents(draw: st.DrawFn, window: dict[str, list[int]]) -> list[int]:
+def extents(draw: st.DrawFn, window: dict[str, Any]) -> list[int]:
     """Sizes of the axes, at least what one window needs."""
     rank = len(window["kernel_shape"])
     least = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import strategies as st
 
@@ -60,7 +62,10 @@ def vector_products(draw: st.DrawFn) -> Case:
 @st.composite
 def gemms(draw: st.DrawFn) -> Case:
     rows, depth, columns = (draw(st.integers(1, 34)) for _ in range(3))
-    transposed = {"transA": draw(st.integers(0, 1)), "transB": draw(st.integers(0, 1))}
+    transposed: dict[str, Any] = {
+        "transA": draw(st.integers(0, 1)),
+        "transB": draw(st.integers(0, 1)),
+    }
     left = [depth, rows] if transposed["transA"] else [rows, depth]
     right = [columns, depth] if transposed["transB"] else [depth, columns]
     operands: list[Operand] = [("float32", left)]
@@ -69,7 +74,9 @@ def gemms(draw: st.DrawFn) -> Case:
     bias = draw(st.sampled_from(shapes))
     if bias is not None:
         operands.append(weights(*bias, seed=2) if draw(st.booleans()) else ("float32", bias))
-    factors = {name: draw(st.sampled_from([1.0, 0.5, -2.0, 0.0])) for name in ("alpha", "beta")}
+    factors: dict[str, Any] = {
+        name: draw(st.sampled_from([1.0, 0.5, -2.0, 0.0])) for name in ("alpha", "beta")
+    }
     return node_case("Gemm", operands, tolerance=TOLERANCE, **transposed, **factors)
 
 

@@ -19,6 +19,8 @@ IMAGE = [1, 4, 6, 6]
 NORM = {name: np.abs(weights(4, seed=i)) for i, name in enumerate(("s", "b", "m", "v"))}
 DROP = {"r": np.asarray(0.5, np.float32), "on": np.asarray(True)}
 
+PART = {"i": np.zeros((1, 4, 6, 5), np.int64), "u": weights(1, 4, 6, 5)}
+
 
 def _model(
     op_type: str,
@@ -60,6 +62,9 @@ REFUSED = {
     "its padding is given as output_shape": [
         _model("ConvTranspose", ["x", "w"], 1, {"w": weights(4, 2, 3, 3)}, output_shape=[9, 9]),
     ],
+    "its indices cover only a part of an axis": [
+        _model("ScatterElements", ["x", "i", "u"], 1, PART, axis=1),
+    ],
     "its mode is not DCR": [
         _model("SpaceToDepth", ["x"], 1, {}, opset=28, blocksize=2, mode="CRD"),
     ],
@@ -84,6 +89,7 @@ def test_form_is_refused(reason: str, model: onnx.ModelProto, tmp_path: Path) ->
         _model("BatchNormalization", ["x", *NORM], 1, NORM),
         _model("IsInf", ["x"], 1, {}, dtype="bool"),
         _model("MaxPool", ["x"], 1, {}, kernel_shape=[2, 2]),
+        _model("ScatterElements", ["x", "i", "u"], 1, PART, axis=-1),
         _model("ConvTranspose", ["x", "w"], 1, {"w": weights(4, 2, 3, 3)}, pads=[1, 1, 1, 1]),
     ],
     ids=lambda model: str(model.graph.node[0].op_type),
