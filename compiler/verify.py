@@ -84,6 +84,9 @@ def check(
         with library:
             trial = choose_trial(model, inputs, seeds)
             result = _check(opened, library, model, trial, per_kernel=per_kernel)
+        if result.status is Status.FAILED and opened.manifest.model.digest != model.digest:
+            other = "this is not the ONNX file that was compiled (another sha256)"
+            result = replace(result, reason=f"{result.reason}; {other}")
     write_verification(opened.verification_path, result)
     return result
 

@@ -68,14 +68,17 @@ def make_case(folder: Path, wrong_weights: Mapping[int, np.ndarray] | None = Non
         outputs=tuple(replace(port, quantization=None) for port in right.outputs),
     )
     kernels = handmade.kernels("kws")
-    artifact = _write(folder / "artifact", program, kernels)
-    return Case(artifact=artifact, path=path, model=load_model(path))
+    model = load_model(path)
+    artifact = _write(folder / "artifact", program, kernels, model.digest)
+    return Case(artifact=artifact, path=path, model=model)
 
 
-def _write(folder: Path, program: Program, kernels: Mapping[str, CompiledKernel]) -> Artifact:
+def _write(
+    folder: Path, program: Program, kernels: Mapping[str, CompiledKernel], digest: str
+) -> Artifact:
     return write_artifact(
         folder,
-        model=ModelInfo(name="kws", digest="d" * 64),
+        model=ModelInfo(name="kws", digest=digest),
         target=TargetInfo(
             name="host", family="cpu", triple=handmade.TRIPLE, fingerprint=handmade.FINGERPRINT
         ),

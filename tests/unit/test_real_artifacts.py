@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from compiler.artifact.link import interface_symbols
 from compiler.artifact.manifest import Artifact, file_digest
@@ -297,6 +299,23 @@ def test_wrong_weight_is_named_by_its_kernel(
     assert [kernel.index for kernel in result.kernels if not kernel.passed] == [4]
     call = _call(artifact, 4)
     assert f"ONNX nodes: {', '.join(call.nodes)}) is the first that differs" in result.reason
+
+
+def test_another_file_of_the_same_interface_is_named(
+    compiled: Compiled, models: Path, tmp_path: Path
+) -> None:
+    """The library is right, but not for this file: the same network trained otherwise."""
+    artifact = shutil.copytree(compiled(_MNIST).path, tmp_path / "copy")
+    proto = onnx.load(models / f"{_MNIST}.onnx")
+    weight = next(w for w in proto.graph.initializer if len(w.dims) == 4)
+    changed = numpy_helper.from_array(2 * numpy_helper.to_array(weight), weight.name)
+    weight.CopyFrom(changed)
+    onnx.save(proto, tmp_path / "other.onnx")
+    with pytest.raises(VerificationError) as caught:
+        verify(artifact, tmp_path / "other.onnx")
+    assert caught.value.why.endswith(
+        "; this is not the ONNX file that was compiled (another sha256)"
+    )
 
 
 @pytest.mark.parametrize("name", [_MNIST, "mnist_dscnn_qdq8", _KWS])
