@@ -35,7 +35,14 @@ def _index_bounds(call: relax.Call) -> tuple[int, np.ndarray] | None:
 
 @relax.expr_functor.mutator
 class _Clamper(relax.PyExprMutator):  # type: ignore[misc]
-    """Wraps the index operand of every gather and scatter."""
+    """Wraps the index operand of every gather and scatter.
+
+    Errors are kept for the caller: through TVM's visitor they would lose their type.
+    """
+
+    def __init__(self, mod: IRModule) -> None:
+        super().__init__(mod)
+        self.errors: list[UnsupportedError] = []
 
     def visit_call_(self, call: relax.Call) -> Any:
         call = self.visit_expr_post_order(call)
@@ -43,10 +50,13 @@ class _Clamper(relax.PyExprMutator):  # type: ignore[misc]
         if bounds is None:
             return call
         position, extents = bounds
-        index = call.args[position]
+        index = self._as_in_the_model(call.args[position])
         known = constant_array(index)
         if known is not None:
-            safe: Any = relax.const(_checked(known, extents, call), str(known.dtype))
+            wrapped = np.where(known < 0, known + extents, known).astype(known.dtype)
+            if np.any(wrapped < 0) or np.any(wrapped >= extents):
+                self.errors.append(_outside(known, extents, call))
+            safe: Any = relax.const(wrapped, str(known.dtype))
         else:
             safe = self._wrapped(index, extents)
         if call.op.name == "relax.take":
@@ -56,6 +66,27 @@ class _Clamper(relax.PyExprMutator):  # type: ignore[misc]
             safe = self._clamped(safe, extents)
         arguments = [safe if i == position else a for i, a in enumerate(call.args)]
         return relax.Call(call.op, arguments, call.attrs, call.ty_args)
+
+    def _as_in_the_model(self, index: Any) -> Any:
+        """The index before TVM's importer added the extent where it is negative.
+
+        The importer computes ``where(index < 0, index + shape_of(data)[axis], index)``, even of
+        a constant, which would then be computed at run time and never be checked.
+        """
+        where = self._call(index, "relax.where")
+        added = None if where is None else self._call(where.args[1], "relax.add")
+        if where is None or added is None:
+            return index
+        extent = self._call(added.args[1], "relax.take", "relax.strided_slice")
+        if extent is None or self._call(extent.args[0], "relax.shape_to_tensor") is None:
+            return index
+        return where.args[2]
+
+    def _call(self, expression: Any, *operators: str) -> Any | None:
+        """The call of one of the operators that an expression is bound to, else None."""
+        value = self.lookup_binding(expression) if isinstance(expression, relax.Var) else None
+        name = getattr(getattr(value, "op", None), "name", "")
+        return value if name in operators else None
 
     def _wrapped(self, index: Any, extents: np.ndarray) -> Any:
         """``index < 0 ? index + extent : index``, signed."""
@@ -75,16 +106,13 @@ class _Clamper(relax.PyExprMutator):  # type: ignore[misc]
         return self.builder_.emit(relax.op.minimum(low, relax.const(extents - 1, dtype)))
 
 
-def _checked(index: np.ndarray, extents: np.ndarray, call: relax.Call) -> np.ndarray:
-    wrapped = np.where(index < 0, index + extents, index).astype(index.dtype)
-    if np.any(wrapped < 0) or np.any(wrapped >= extents):
-        raise UnsupportedError(
-            f"an index of {call.op.name.removeprefix('relax.')} lies outside its axis",
-            why=f"the constant indices reach {int(index.min())}..{int(index.max())}, "
-            f"the axis has {extents.tolist()} elements",
-            fix="correct the indices in the model",
-        )
-    return wrapped
+def _outside(index: np.ndarray, extents: np.ndarray, call: relax.Call) -> UnsupportedError:
+    return UnsupportedError(
+        f"an index of {call.op.name.removeprefix('relax.')} lies outside its axis",
+        why=f"the constant indices reach {int(index.min())}..{int(index.max())}, "
+        f"the axis has {extents.tolist()} elements",
+        fix="correct the indices in the model",
+    )
 
 
 def clamp_indices(mod: IRModule) -> IRModule:
@@ -92,9 +120,15 @@ def clamp_indices(mod: IRModule) -> IRModule:
 
     Negative indices count from the end, as in ONNX; what is still outside goes to the nearest
     element, where onnxruntime would stop with an error.
+
+    Raises:
+        UnsupportedError: a constant index is outside its axis.
     """
     out = mod.clone()
     for gvar, func in mod.functions_items():
         if isinstance(func, relax.Function):
-            out[gvar] = _Clamper(mod).visit_expr(func)
+            clamper = _Clamper(mod)
+            out[gvar] = clamper.visit_expr(func)
+            if clamper.errors:
+                raise clamper.errors[0]
     return out
