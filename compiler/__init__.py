@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from compiler.library import Library as Library
     from compiler.library import load as load
     from compiler.measure.bench import bench as bench
+    from compiler.measure.profile import profile as profile
     from compiler.pipeline import compile as compile
     from compiler.verify import verify as verify
 
@@ -23,6 +24,7 @@ _HOMES = {
     "bench": "compiler.measure.bench",
     "compile": "compiler.pipeline",
     "load": "compiler.library",
+    "profile": "compiler.measure.profile",
     "verify": "compiler.verify",
 }
 

@@ -29,6 +29,7 @@ VERBS = {
     "run": "Run a compiled library.",
     "verify": "Compare a compiled library with onnxruntime.",
     "bench": "Time models beside onnxruntime and OpenVINO.",
+    "profile": "Time every kernel of a compiled library against the machine's peak.",
     "demo": "Compile and check a small trained model.",
 }
 

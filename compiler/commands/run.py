@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 _FIRST_COUNT = 4  # values of an output that the table shows
-
-
-class _Tensor(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
 
 
 @click.command("run")
@@ -42,6 +33,7 @@ def command(
     Without --inputs, arrays are drawn, the same ones every time.
     """
     from compiler.array_files import read_arrays, write_arrays
+    from compiler.drawn_inputs import drawn_inputs
     from compiler.library import load
 
     arrays = read_arrays(inputs) if inputs else None
@@ -57,36 +49,6 @@ def command(
         click.echo("no --inputs: ran on drawn inputs", err=True)
     columns = ("output", "dtype", "shape", "min", "max", "mean", "first values")
     print_table(columns, [_row(facts) for facts in summary], right=columns[3:6])
-
-
-def drawn_inputs(inputs: Iterable[_Tensor]) -> dict[str, np.ndarray]:
-    """Return arrays for `inputs`, the same for the same names, dtypes and shapes.
-
-    Floats are standard normal, 8-bit integers cover their range, wider ones, which are mostly
-    indices, are 0 to 9.
-    """
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    arrays: dict[str, np.ndarray] = {}
-    for tensor in inputs:
-        if tensor.dtype == "bfloat16":  # the upper half of a float32; NumPy holds it as bits
-            bits = random.standard_normal(tensor.shape).astype("float32").view("uint32")
-            arrays[tensor.name] = (bits >> 16).astype("uint16")
-            continue
-        dtype = np.dtype(tensor.dtype)
-        if dtype.kind == "f":
-            arrays[tensor.name] = random.standard_normal(tensor.shape).astype(dtype)
-        elif dtype.kind == "b":
-            arrays[tensor.name] = random.integers(0, 2, tensor.shape).astype(dtype)
-        elif dtype.itemsize == 1:
-            limits = np.iinfo(dtype)
-            arrays[tensor.name] = random.integers(
-                limits.min, limits.max, tensor.shape, dtype=dtype, endpoint=True
-            )
-        else:
-            arrays[tensor.name] = random.integers(0, 10, tensor.shape).astype(dtype)
-    return arrays
 
 
 def _summary(name: str, array: np.ndarray) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from compiler.array_files import read_arrays
 from compiler.cli import exit_code
-from compiler.commands.run import drawn_inputs
+from compiler.drawn_inputs import drawn_inputs
 from compiler.errors import InputError
 
 
