@@ -85,6 +85,11 @@ def axis_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
     return [int(v.dom.extent) for v in sch.get(block).iter_vars]
 
 
+def index_type(sch: s_tir.Schedule, block: Any) -> str:
+    """Data type of the block's axes."""
+    return str(sch.get(block).iter_vars[0].var.ty.dtype)
+
+
 def written_bytes(sch: s_tir.Schedule, block: Any) -> int:
     """Size in bytes of the buffer that the block writes."""
     buffer = sch.get(block).writes[0].source

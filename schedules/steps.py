@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tvm import s_tir
+from tvm import s_tir, tirx
 
 from schedules import match
 
@@ -61,6 +61,27 @@ def vector_width(extent: int, lanes: int) -> int:
 def fuse_loops(sch: s_tir.Schedule, loops: Sequence[Any]) -> Any:
     """One loop over all of them."""
     return loops[0] if len(loops) == 1 else sch.fuse(*loops)
+
+
+def flatten_leading_axes(sch: s_tir.Schedule, block: Any) -> None:
+    """Make all axes of a spatial block but the last one axis.
+
+    A tile of it can then cross the end of an inner axis: 4 x 49 rows are 14 tiles of 14.
+    """
+    *leading, _ = match.axis_extents(sch, block)
+    if sum(extent > 1 for extent in leading) < 2:
+        return
+
+    def flat(*indices: Any) -> list[Any]:
+        position: Any = 0
+        for index, extent in zip(indices, leading, strict=False):
+            position = position * extent + index
+        return [position, indices[-1]]
+
+    index_map = tirx.IndexMap.from_func(
+        flat, ndim=len(leading) + 1, index_dtype=match.index_type(sch, block)
+    )
+    sch.transform_block_layout(block, index_map)
 
 
 def parallelize(sch: s_tir.Schedule, loops: Sequence[Any]) -> None:

@@ -37,6 +37,8 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     registers = spec.vector.register_count
     tile = choose_tile(panels, rows, registers)
     store = sch.cache_write(product, 0, "local")
+    if batch == 1:
+        steps.flatten_leading_axes(sch, epilogue)
     *leading, column = sch.get_loops(epilogue)
     matrices = [steps.fuse_loops(sch, leading[:-1])] if batch > 1 else []
     row = leading[-1] if batch > 1 else steps.fuse_loops(sch, leading)

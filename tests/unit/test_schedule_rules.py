@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import pytest
@@ -134,6 +135,16 @@ def test_depthwise_rule_wants_rows_padded_for_it() -> None:
     )
     copied = te.compute(out.shape, lambda *i: out[i], name="unpack")
     assert apply_rule("depthwise-conv2d", _kernel([rows, weight], copied)) is None
+
+
+@pytest.mark.parametrize("rows", [(2, 7), (3, 3, 5), (4, 1, 49)])
+def test_matmul_rule_takes_rows_on_several_axes(rows: tuple[int, ...]) -> None:
+    """The tile of rows may cross the end of the last of them."""
+    left, panels = _placeholders((*rows, 4), (1, 2, 4, 8))
+    sig = matmul.MatmulSignature(batch=1, m=prod(rows), n=16, k=4, shared_right=True)
+    product = matmul.packed_matmul(left, panels, sig, (*rows, 16))
+    twice = te.compute(product.shape, lambda *i: product[i] * 2.0, name="twice")
+    assert apply_rule("matmul", _kernel([left, panels], twice)) is not None
 
 
 def _one_node(op_type: str, **attributes: Any) -> PrimFunc:
