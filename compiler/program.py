@@ -49,7 +49,9 @@ class Value:
     dtype: str  # NumPy's name for it, or "bfloat16"
     shape: tuple[int, ...]
     storage: int
-    onnx_name: str | None = None  # the ONNX value whose elements it holds, in ONNX's order
+    onnx_name: str | None = None  # the ONNX value whose elements it holds
+    # None: in ONNX's order. Else the shape is [N, C/B, H, W, B] for ONNX's [N, C, H, W].
+    channel_block: int | None = None
 
     @property
     def element_count(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from compiler.program import (
     Value,
     ValueKind,
 )
+from compiler.stages.block_layout import BLOCKS
 from compiler.stages.provenance import Provenance, bindings, is_call_to, provenance_of
 
 _VIEWS = ("relax.reshape", "relax.memory.view", "relax.memory.ensure_zero_offset")
@@ -94,7 +95,8 @@ def extract_program(mod: IRModule, model: Model) -> Program:
         UnsupportedError: something is left that is no kernel call, or a shape depends on data.
     """
     names = {str(k): str(v) for k, v in mod.attrs[ONNX_NAMES].items()}
-    return _Walk(mod["main"], names, provenance_of(mod), model).program()
+    blocks = {str(k): int(v) for k, v in mod.attrs[BLOCKS].items()}
+    return _Walk(mod["main"], names, blocks, provenance_of(mod), model).program()
 
 
 class _Walk:
@@ -104,11 +106,13 @@ class _Walk:
         self,
         main: relax.Function,
         onnx_names: Mapping[str, str],
+        blocks: Mapping[str, int],
         provenance: Mapping[str, Provenance],
         model: Model,
     ) -> None:
         self._main = main
         self._onnx_names = onnx_names
+        self._blocks = blocks
         self._provenance = provenance
         self._model = model
         self._nodes = _nodes_by_value(model)
@@ -166,12 +170,20 @@ class _Walk:
         made = self._provenance.get(kernel, Provenance((), ()))
         out_type = call.ty_args[0]
         types = list(out_type.fields) if isinstance(out_type, relax.TupleType) else [out_type]
-        known = [self._onnx_names.get(variable) for variable in made.outputs]
-        known += [None] * (len(types) - len(known))
+        variables = [*made.outputs, *[""] * (len(types) - len(made.outputs))]
         outputs = []
-        for ty, onnx_name in zip(types, known, strict=False):
+        for ty, variable in zip(types, variables, strict=False):
+            onnx_name = self._onnx_names.get(variable)
             shape, dtype = _type(ty, f"`{onnx_name or kernel}`")
-            outputs.append(self._built.add(ValueKind.BUFFER, shape, dtype, onnx_name=onnx_name))
+            outputs.append(
+                self._built.add(
+                    ValueKind.BUFFER,
+                    shape,
+                    dtype,
+                    onnx_name=onnx_name,
+                    channel_block=self._blocks.get(variable),
+                )
+            )
         onnx_values = [self._onnx_names[v] for v in made.variables if v in self._onnx_names]
         self._built.calls.append(
             _kernel_call(kernel, inputs, tuple(outputs), onnx_values, self._nodes)
@@ -254,11 +266,4 @@ def _with_outputs(built: _Builder, inputs: list[Port], results: list[int], model
 
 
 def _as_output(value: Value) -> Value:
-    return Value(
-        id=value.id,
-        kind=ValueKind.OUTPUT,
-        dtype=value.dtype,
-        shape=value.shape,
-        storage=value.storage,
-        onnx_name=value.onnx_name,
-    )
+    return replace(value, kind=ValueKind.OUTPUT)

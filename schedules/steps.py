@@ -90,6 +90,13 @@ def parallelize(sch: s_tir.Schedule, loops: Sequence[Any]) -> None:
         sch.parallel(fuse_loops(sch, loops))
 
 
+def pad_rows(sch: s_tir.Schedule, pad: Any, loop: Any) -> None:
+    """Make the padded rows that one iteration of `loop` reads; whole vectors of blocked data."""
+    sch.compute_at(pad, loop, preserve_unit_loops=True)
+    if len(match.axis_extents(sch, pad)) == 5:
+        sch.vectorize(sch.get_loops(pad)[-1])
+
+
 def unroll_tile(sch: s_tir.Schedule, block: Any, depth: int) -> None:
     """Unroll the block's loops below the first `depth`, vectorize the last.
 

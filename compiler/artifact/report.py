@@ -59,6 +59,7 @@ def _value(model: Linkable, value: Value) -> dict[str, Any]:
         "shape": list(value.shape),
         "storage": value.storage,
         "onnx_name": value.onnx_name,
+        "channel_block": value.channel_block,
     }
     if value.kind is ValueKind.BUFFER and value.storage in model.plan.buffers:
         entry |= _place(model.plan.buffers[value.storage])

@@ -57,6 +57,8 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         if pairwise is not None and len(inputs) > 1:
             # TVM's importer stacks the operands and reduces: twice the memory, and no fusion.
             return reduce(lambda one, other: self.bb.normalize(pairwise(one, other)), inputs)
+        if op_name == "Clip" and opset >= 11:
+            return self._clip(*inputs, *[None] * (3 - len(inputs)))
         try:
             # The importer prints the operands of a failing node; the error below says it better.
             with redirect_stdout(io.StringIO()):
@@ -68,6 +70,14 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
                 why=f"TVM's ONNX importer refused it: {_last_line(cause)}",
                 fix="rewrite the node with operators that `tunesmith inspect` lists as supported",
             ) from cause
+
+    def _clip(self, data: Any, low: Any, high: Any) -> Any:
+        """As operators of the graph, which later stages know; TVM's importer makes kernels."""
+        if low is not None:
+            data = self.bb.normalize(relax.op.maximum(data, low))
+        if high is not None:
+            data = self.bb.normalize(relax.op.minimum(data, high))
+        return data
 
 
 def _last_line(error: Exception) -> str:

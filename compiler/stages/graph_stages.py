@@ -7,6 +7,7 @@ from functools import partial
 from tvm import relax
 from tvm.relax.backend import DispatchSortScan
 
+from compiler.stages.block_layout import block_layout
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.fold_constants import fold_constants
 from compiler.stages.legalize import legalize
@@ -28,6 +29,7 @@ def graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
         Stage("clamp-indices", clamp_indices),
         Stage("dispatch-sort-scan", DispatchSortScan()),  # cumsum has no other lowering
         Stage("eliminate-dead", transform.DeadCodeElimination()),
+        Stage("block-layout", partial(block_layout, vector_lanes=spec.lanes(dtype_bits=32))),
         Stage("legalize", partial(legalize, spec=spec)),
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now
         Stage("eliminate-dead-calls", transform.DeadCodeElimination()),

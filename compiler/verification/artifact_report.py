@@ -19,6 +19,7 @@ class ReportedValue:
     storage: int
     onnx_name: str | None
     offset: int | None
+    channel_block: int | None  # [N, C/B, H, W, B] of ONNX's [N, C, H, W]; None: ONNX's order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +77,7 @@ def _value(item: dict[str, Any]) -> ReportedValue:
         storage=item["storage"],
         onnx_name=item["onnx_name"],
         offset=item.get("offset"),
+        channel_block=item["channel_block"],
     )
 
 

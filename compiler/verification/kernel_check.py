@@ -197,11 +197,17 @@ class _Runner:
         return self._library.weights_address + offset
 
     def _reference(self, value: ReportedValue) -> np.ndarray | None:
-        """onnxruntime's tensor in the value's shape and dtype."""
+        """onnxruntime's tensor in the value's layout, shape and dtype."""
         name = self._names.get(value.storage)
         if name is None or name not in self._known:
             return None
-        return self._known[name].astype(value.dtype, copy=False).reshape(value.shape)
+        array = self._known[name].astype(value.dtype, copy=False)
+        owner = self._values[value.storage]
+        if owner.channel_block is not None:
+            batch, blocks, height, width, block = owner.shape
+            split = array.reshape(batch, blocks, block, height, width)
+            array = np.ascontiguousarray(np.moveaxis(split, 2, -1))
+        return array.reshape(value.shape)
 
 
 def _constant(value: ReportedValue) -> bool:

@@ -21,7 +21,7 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
                            for x, vectorized lane: epilogue))
     """
     kernel = fused_sum(func, role=roles.CONV2D, before=roles.PAD)
-    if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
+    if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) not in (4, 5):
         return None
     _schedule(kernel, spec)
     return kernel.sch
@@ -30,11 +30,11 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
-    whole_blocks = match.axis_extents(sch, epilogue)[1] == groups * blocks * lanes
+    _, channels, _, width, *out_block = match.axis_extents(sch, epilogue)
     registers = spec.vector.register_count
-    tile = choose_tile(blocks, columns, registers, row=match.axis_extents(sch, epilogue)[3])
+    tile = choose_tile(blocks, columns, registers, row=width)
     store = sch.cache_write(conv, 0, "local")
-    batch, channel, row, column = sch.get_loops(epilogue)
+    batch, channel, row, column, *lane = sch.get_loops(epilogue)
     if match.extent(sch, row) != rows:  # pointwise: all positions are one row
         row, column = sch.split(sch.fuse(row, column), factors=[1, None])
     columns_tile = sch.sample_perfect_tile(
@@ -44,16 +44,22 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         decision=[columns // tile.columns, tile.columns],
     )
     outer_column, inner_column = sch.split(column, factors=columns_tile)
-    outer_channel, block, lane = sch.split(channel, factors=[None, tile.blocks, lanes])
-    # Positions innermost: outputs lie together there. Where some lanes are padding, lanes
-    # innermost: then whole vectors are stored or none, without a test for each element.
-    inner = (lane, inner_column) if whole_blocks else (inner_column, lane)
-    sch.reorder(batch, outer_channel, row, outer_column, block, *inner)
+    if out_block:
+        block_tile = tile.blocks * lanes // out_block[0]
+        outer_channel, block = sch.split(channel, factors=[None, block_tile])
+        inner = (block, inner_column, lane[0])
+    else:
+        outer_channel, block, one = sch.split(channel, factors=[None, tile.blocks, lanes])
+        # Positions innermost: outputs lie together there. Where some lanes are padding, lanes
+        # innermost: then whole vectors are stored or none, without a test for each element.
+        whole_blocks = channels == groups * blocks * lanes
+        inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
+    sch.reorder(batch, outer_channel, row, outer_column, *inner)
     shared = sch.fuse(batch, outer_channel, row)
     for moved in (store, conv):
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
     if pad is not None:
-        sch.compute_at(pad, shared, preserve_unit_loops=True)
+        steps.pad_rows(sch, pad, shared)
     sch.parallel(shared)
     sch.vectorize(inner[-1])
     sums_in_registers(sch, conv, depth=2)

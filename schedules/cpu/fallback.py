@@ -188,12 +188,13 @@ def _tile(sch: s_tir.Schedule, spec: TargetSpec) -> bool:
         return False
     if not spatial:  # one number: nothing to tile
         return False
-    shared_axes = min(2, len(spatial) - 1) if pads else len(spatial) - 1
+    # A padded plane is made at once and read from cache; of blocked data, the rows of one result.
+    plane_axes = 2 if len(spatial) <= 4 else 3
+    shared_axes = min(plane_axes, len(spatial) - 1) if pads else len(spatial) - 1
     width, outer, inner = _split_tile(sch, epilogue, spatial, spec)
     sch.reorder(*outer, *inner)
     sch.compute_at(reduction, outer[-1], preserve_unit_loops=True)
     for pad in pads:
-        # A plane at a time: each element is copied once, and the copy stays in cache.
         sch.compute_at(pad, outer[max(0, shared_axes - 1)], preserve_unit_loops=True)
     depth = len(outer)
     if shared_axes:

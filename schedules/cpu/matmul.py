@@ -84,7 +84,8 @@ def _sums_in_registers(sch: s_tir.Schedule, product: Any, depth: int) -> None:
     size = match.extent(sch, k)
     steps_of_k = steps.largest_divisor(size, UNROLLED_DEPTH)
     outer_k, inner_k = sch.split(k, factors=[None, steps_of_k])
-    sch.reorder(batch, block, outer_k, inner_k, panel, row, lane)
+    # Panels inside rows: one broadcast left element is live, beside the panels.
+    sch.reorder(batch, block, outer_k, inner_k, row, panel, lane)
     for loop in (inner_k, panel, row):
         sch.unroll(loop)
     sch.vectorize(lane)

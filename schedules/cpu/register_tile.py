@@ -70,10 +70,11 @@ def sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     Below its first `depth` loops the block has a tile of one batch, group and row.
     """
     loops = list(sch.get_loops(conv))[depth:]
-    batch, group, block, row, column, lane, channel, tap_y, tap_x = loops
-    sch.reorder(batch, group, row, channel, tap_y, tap_x, block, column, lane)
+    batch, group, block, row, column, lane, *reduction = loops
+    # Blocks inside columns: one broadcast input is live, beside the weights of all blocks.
+    sch.reorder(batch, group, row, *reduction, column, block, lane)
     for loop in (block, column):
         sch.unroll(loop)
     sch.vectorize(lane)
-    start = sch.decompose_reduction(conv, channel)
+    start = sch.decompose_reduction(conv, reduction[0])
     steps.unroll_tile(sch, start, depth)

@@ -2,201 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from tvm import relax, te, tirx, topi
+from tvm import relax, te, topi
 
 from compiler.stages.constants import constant_array
+from compiler.stages.operators.channel_blocks import narrowest_lanes
+from compiler.stages.operators.conv2d_signature import (
+    Conv2dSignature,
+    conv2d_signature,
+    padded,
+)
+from compiler.stages.operators.depthwise_conv2d import depthwise_conv2d
 from schedules import roles
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conv2dSignature:
-    """A 2-D convolution. Data NCHW, weights OIHW; pads are top, left, bottom, right."""
+def packed_conv2d(
+    data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature, out_block: int | None = None
+) -> te.Tensor:
+    """Convolution with ``weight[G, O/G/L, I, KH, KW, L]``; data and output plain or blocked.
 
-    batch: int
-    in_channels: int
-    height: int
-    width: int
-    out_channels: int
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    dilation: tuple[int, int]
-    groups: int
-
-    @property
-    def is_depthwise(self) -> bool:
-        return self.groups == self.in_channels and self.groups > 1
-
-    @property
-    def is_pointwise(self) -> bool:
-        """A matrix product over all positions: rows need not be told apart."""
-        return self.kernel == self.strides == (1, 1) and not any(self.pads)
-
-    @property
-    def group_out_channels(self) -> int:
-        return self.out_channels // self.groups
-
-    @property
-    def out_extent(self) -> tuple[int, int]:
-        """Output height and width."""
-        top, left, bottom, right = self.pads
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
-        return (
-            (self.height + top + bottom - reach[0]) // self.strides[0] + 1,
-            (self.width + left + right - reach[1]) // self.strides[1] + 1,
-        )
-
-
-def conv2d_signature(call: relax.Call) -> Conv2dSignature | None:
-    """Return the signature of a float32 ``relax.nn.conv2d`` in NCHW, None for any other call."""
-    attrs = call.attrs
-    data, weight = call.args[0].ty, call.args[1].ty
-    plain = (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) == ("NCHW", "OIHW", "NCHW")
-    if not plain or str(data.dtype) != "float32" or str(weight.dtype) != "float32":
-        return None
-    batch, in_channels, height, width = (int(extent) for extent in data.shape.values)
-    out_channels, _, kernel_h, kernel_w = (int(extent) for extent in weight.shape.values)
-    strides, dilation = ([int(v) for v in value] for value in (attrs.strides, attrs.dilation))
-    pads = [int(value) for value in attrs.padding]
-    return Conv2dSignature(
-        batch=batch,
-        in_channels=in_channels,
-        height=height,
-        width=width,
-        out_channels=out_channels,
-        kernel=(kernel_h, kernel_w),
-        strides=(strides[0], strides[1]),
-        pads=(pads[0], pads[1], pads[2], pads[3]),
-        dilation=(dilation[0], dilation[1]),
-        groups=int(attrs.groups),
-    )
-
-
-def _padded(data: te.Tensor, pads: tuple[int, int, int, int]) -> te.Tensor:
-    """``data[N, C, H, W]`` with zeros around it; the block has the role `PAD`."""
-    top, left, bottom, right = pads
-    if not any(pads):
-        return data
-    batch, channels, height, width = (int(extent) for extent in data.shape)
-
-    def element(n: Any, c: Any, y: Any, x: Any) -> Any:
-        # Two tests, one in the other: the row's leaves the loop over a row.
-        zero = tirx.const(0.0, str(data.dtype))
-        value = data[n, c, y - top, x - left]
-        if left or right:
-            value = tirx.if_then_else(tirx.all(x >= left, x < left + width), value, zero)
-        if top or bottom:
-            value = tirx.if_then_else(tirx.all(y >= top, y < top + height), value, zero)
-        return value
-
-    shape = (batch, channels, height + top + bottom, width + left + right)
-    return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})
-
-
-def packed_conv2d(data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature) -> te.Tensor:
-    """``out[N, O, OH, OW]`` from ``data[N, C, H, W]`` and ``weight[G, O/G/L, I, KH, KW, L]``."""
+    Plain is [N, C, H, W], blocked [N, C/B, H, W, B] with any B. Blocked data has one group.
+    """
     groups, blocks, group_in, kernel_h, kernel_w, lanes = (int(extent) for extent in weight.shape)
-    out_h, out_w = sig.out_extent
-    rows, columns = (1, out_h * out_w) if sig.is_pointwise else (out_h, out_w)
-    padded = _padded(data, sig.pads)
-    channel = te.reduce_axis((0, group_in), "channel")
+    in_block = int(data.shape[4]) if len(data.shape) == 5 else 1
+    _, out_w = sig.out_extent
+    source = padded(data, sig.pads)
+    channel = te.reduce_axis((0, group_in // in_block), "channel")
     tap_y = te.reduce_axis((0, kernel_h), "tap_y")
     tap_x = te.reduce_axis((0, kernel_w), "tap_x")
+    inner = te.reduce_axis((0, in_block), "inner_channel")
 
-    def position(y: Any, x: Any) -> tuple[Any, Any]:
+    def taken(n: Any, g: Any, y: Any, x: Any) -> Any:
         if sig.is_pointwise:
-            return x // out_w, x % out_w
-        return (
-            y * sig.strides[0] + tap_y * sig.dilation[0],
-            x * sig.strides[1] + tap_x * sig.dilation[1],
-        )
+            where = (x // out_w, x % out_w)
+        elif sig.is_single_column:
+            where = (x * sig.strides[0] + tap_y * sig.dilation[0], tap_x)
+        else:
+            row = y * sig.strides[0] + tap_y * sig.dilation[0]
+            where = (row, x * sig.strides[1] + tap_x * sig.dilation[1])
+        if len(data.shape) == 5:
+            return source[(n, channel, *where, inner)]
+        return source[(n, g * group_in + channel, *where)]
 
     def accumulate(n: Any, g: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
-        source = padded[(n, g * group_in + channel, *position(y, x))]
-        taps = [channel, tap_y, tap_x]
-        return te.sum(source * weight[g, o, channel, tap_y, tap_x, lane], axis=taps)
+        factor = weight[g, o, channel * in_block + inner, tap_y, tap_x, lane]
+        return te.sum(taken(n, g, y, x) * factor, axis=[channel, tap_y, tap_x, inner])
 
-    blocked = te.compute(
-        (sig.batch, groups, blocks, rows, columns, lanes),
+    sums = te.compute(
+        (sig.batch, groups, blocks, *sig.sum_extent, lanes),
         accumulate,
         name="conv2d",
         attrs={roles.ROLE: roles.CONV2D},
     )
-    group_out = sig.group_out_channels
-
-    def plain(n: Any, o: Any, y: Any, x: Any) -> Any:
-        where = (0, y * out_w + x) if sig.is_pointwise else (y, x)
-        # One group: no `% group_out`, which would hide from TVM that a tile is a block of lanes.
-        inside = o if sig.groups == 1 else o % group_out
-        return blocked[(n, o // group_out, inside // lanes, *where, inside % lanes)]
-
-    shape = (sig.batch, sig.out_channels, out_h, out_w)
-    return te.compute(shape, plain, name="unpack", attrs={roles.ROLE: roles.UNPACK})
+    return _unpacked(sums, sig, out_block)
 
 
-def _phased(data: te.Tensor, sig: Conv2dSignature, columns: int) -> te.Tensor:
-    """``data`` padded, its columns sorted by phase: ``[N, C, H, stride, W/stride]``.
-
-    Then neighbours in an output row read neighbours in memory, whatever the stride, and rows are
-    long enough to compute `columns` of them.
-    """
-    top, left, bottom, _ = sig.pads
-    stride = sig.strides[1]
-    width = columns + (sig.dilation[1] * (sig.kernel[1] - 1)) // stride
-    zero = tirx.const(0.0, str(data.dtype))
-
-    def element(n: Any, c: Any, y: Any, phase: Any, x: Any) -> Any:
-        column = x * stride + phase - left
-        inside = tirx.all(column >= 0, column < sig.width)
-        value = tirx.if_then_else(inside, data[n, c, y - top, column], zero)
-        if top or bottom:
-            rows = tirx.all(y >= top, y < top + sig.height)
-            value = tirx.if_then_else(rows, value, zero)
-        return value
-
-    shape = (sig.batch, sig.in_channels, sig.height + top + bottom, stride, width)
-    return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})
-
-
-def depthwise_conv2d(
-    data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature, vector_lanes: int
-) -> te.Tensor:
-    """``out[N, O, OH, OW]`` from ``data[N, C, H, W]`` and ``weight[O, KH, KW]``, O a multiple of C.
-
-    Rows are computed in whole vectors; what is beyond OW is dropped.
-    """
+def _unpacked(sums: te.Tensor, sig: Conv2dSignature, out_block: int | None) -> te.Tensor:
+    """``sums[N, G, O/G/L, OH, OW, L]`` in the output's own layout."""
+    lanes, group_out = int(sums.shape[5]), sig.group_out_channels
     out_h, out_w = sig.out_extent
-    lanes = narrowest_lanes(out_w, vector_lanes)
-    columns = -(-out_w // lanes) * lanes
-    padded = _phased(data, sig, columns)
-    multiplier = sig.group_out_channels
-    stride, dilation = sig.strides[1], sig.dilation[1]
-    tap_y = te.reduce_axis((0, sig.kernel[0]), "tap_y")
-    tap_x = te.reduce_axis((0, sig.kernel[1]), "tap_x")
 
-    def accumulate(n: Any, o: Any, y: Any, x: Any) -> Any:
-        row = y * sig.strides[0] + tap_y * sig.dilation[0]
-        reach = tap_x * dilation
-        source = padded[n, o // multiplier, row, reach % stride, x + reach // stride]
-        return te.sum(source * weight[o, tap_y, tap_x], axis=[tap_y, tap_x])
+    def of_channel(n: Any, o: Any, y: Any, x: Any) -> Any:
+        where = (y, x) if sig.sum_extent == (out_h, out_w) else (0, y * out_w + x)
+        if sig.groups == 1:
+            # No `% group_out`: it would hide from TVM that a tile is a block of lanes.
+            return sums[(n, 0, o // lanes, *where, o % lanes)]
+        inside = o % group_out
+        return sums[(n, o // group_out, inside // lanes, *where, inside % lanes)]
 
-    rows = te.compute(
-        (sig.batch, sig.out_channels, out_h, columns),
-        accumulate,
-        name="depthwise_conv2d",
-        attrs={roles.ROLE: roles.DEPTHWISE_CONV2D},
-    )
-    return te.compute(
-        (sig.batch, sig.out_channels, out_h, out_w),
-        lambda n, o, y, x: rows[n, o, y, x],
-        name="unpack",
-        attrs={roles.ROLE: roles.UNPACK},
-    )
+    shape: tuple[int, ...] = (sig.batch, sig.out_channels, out_h, out_w)
+    compute: Callable[..., Any] = of_channel
+    if out_block is not None:
+        shape = (sig.batch, sig.out_channels // out_block, out_h, out_w, out_block)
+
+        def compute(n: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
+            return of_channel(n, o * out_block + lane, y, x)
+
+    return te.compute(shape, compute, name="unpack", attrs={roles.ROLE: roles.UNPACK})
 
 
 def pack_conv2d_weight(weight: np.ndarray, groups: int, lanes: int) -> np.ndarray:
@@ -209,14 +95,6 @@ def pack_conv2d_weight(weight: np.ndarray, groups: int, lanes: int) -> np.ndarra
     room[:, :group_out] = grouped
     blocked = room.reshape(groups, blocks, lanes, group_in, kernel_h, kernel_w)
     return np.ascontiguousarray(np.moveaxis(blocked, 2, -1))
-
-
-def narrowest_lanes(extent: int, vector_lanes: int) -> int:
-    """The target's vector, or the smallest power of two that holds `extent` elements."""
-    lanes = vector_lanes
-    while lanes // 2 >= extent:
-        lanes //= 2
-    return lanes
 
 
 def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int) -> int:

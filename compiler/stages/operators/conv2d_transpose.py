@@ -10,7 +10,8 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from compiler.stages.constants import constant_array
-from compiler.stages.operators.conv2d import narrowest_lanes, pack_conv2d_weight
+from compiler.stages.operators.channel_blocks import narrowest_lanes
+from compiler.stages.operators.conv2d import pack_conv2d_weight
 from schedules import roles
 
 

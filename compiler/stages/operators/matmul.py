@@ -12,7 +12,7 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from compiler.stages.constants import constant_array
-from compiler.stages.operators.conv2d import narrowest_lanes
+from compiler.stages.operators.channel_blocks import narrowest_lanes
 from schedules import roles
 
 

@@ -1,0 +1,270 @@
+"""Carry convolutional parts of a graph in blocked layout, ``[N, C/B, H, W, B]``.
+
+A convolution's sums lie in vectors of output channels; stored like that, neither the store nor the
+next load has to turn them around. Blocked values live from one convolution to the next, through
+everything that works on each element alone, pooling and concatenation; what else reads one gets a
+plain copy, made once. The change of layout stands in the graph, so it is fused, counted and shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import IRModule
+
+from compiler.onnx_import.to_relax import ONNX_NAMES
+from compiler.stages.constants import constant_array
+from compiler.stages.operators.channel_blocks import channel_block, unblocked
+from compiler.stages.operators.conv2d import conv2d_lanes, pack_conv2d_weight, packed_conv2d
+from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
+from compiler.stages.operators.depthwise_conv2d import (
+    blocked_depthwise_conv2d,
+    pack_depthwise_weight,
+)
+from compiler.stages.provenance import bindings
+
+# Module attribute: variable name -> channels in a block, for variables in blocked layout.
+BLOCKS = "tunesmith.blocks"
+
+_UNARY = {
+    f"relax.{name}"
+    for name in (
+        *("nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "sigmoid", "tanh"),
+        *("clip", "abs", "exp", "erf", "negative", "sqrt", "rsqrt", "square", "floor", "ceil"),
+        *("round", "log", "hint_on_device", "astype", "quantize", "dequantize"),
+    )
+}
+_BINARY = {
+    f"relax.{name}" for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+}
+_POOLING = {"relax.nn.max_pool2d", "relax.nn.avg_pool2d"}
+_SPATIAL_REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocked:
+    """A variable of rank 5 that holds a value of rank 4."""
+
+    variable: relax.Var
+    block: int
+
+
+def _extents(value: Any) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in value.ty.shape.values)
+
+
+def _wanted_blocked(main: relax.Function) -> set[Any]:
+    """Variables that something reads faster in blocked layout: convolutions and plane sums.
+
+    What works element by element passes the wish of its result on to its operands.
+    """
+    wanted: set[Any] = set()
+    for binding in reversed(list(bindings(main))):
+        value = binding.value
+        name = getattr(getattr(value, "op", None), "name", "")
+        if not isinstance(value, relax.Call):
+            continue
+        if name == "relax.nn.conv2d" or name in _SPATIAL_REDUCTIONS:
+            wanted.add(value.args[0])
+        elif binding.var in wanted and name in _UNARY | _BINARY | _POOLING:
+            wanted.update(argument for argument in value.args if isinstance(argument, relax.Var))
+        elif binding.var in wanted and name == "relax.concat":
+            wanted.update(getattr(value.args[0], "fields", ()))
+    return {variable for variable in wanted if isinstance(variable, relax.DataflowVar)}
+
+
+@relax.expr_functor.mutator
+class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
+    """Rewrites bindings in order; blocked results are known by the variable they replace."""
+
+    def __init__(
+        self, mod: IRModule, vector_lanes: int, onnx_names: dict[str, str], wanted: set[Any]
+    ) -> None:
+        super().__init__(mod)
+        self._wanted = wanted
+        self._lanes = vector_lanes
+        self._blocked: dict[Any, _Blocked] = {}
+        self._plain: dict[Any, relax.Var] = {}
+        self.onnx_names = onnx_names
+        self.blocks: dict[str, int] = {}
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        value = binding.value
+        made = None
+        if binding.var in self._wanted and isinstance(value, relax.Call):
+            made = self._as_blocked(value)
+        if made is None:
+            super().visit_var_binding_(binding)
+            return
+        expression, block = made
+        variable = self.builder_.emit(expression, name_hint=binding.var.name)
+        self._blocked[binding.var] = _Blocked(variable, block)
+        self.blocks[variable.name] = block
+        if binding.var.name in self.onnx_names:
+            self.onnx_names[variable.name] = self.onnx_names[binding.var.name]
+
+    def visit_dataflow_var_(self, variable: relax.DataflowVar) -> Any:
+        known = self._blocked.get(variable)
+        if known is None:
+            return super().visit_dataflow_var_(variable)
+        if variable not in self._plain:
+            plain = self.builder_.emit(self._plain_copy(known), name_hint=variable.name)
+            self._plain[variable] = plain
+            if variable.name in self.onnx_names:
+                self.onnx_names[plain.name] = self.onnx_names[variable.name]
+        return self._plain[variable]
+
+    def _plain_copy(self, value: _Blocked) -> Any:
+        batch, blocks, height, width, block = _extents(value.variable)
+        if height == width == 1:  # the same bytes in the same order
+            return relax.op.reshape(value.variable, (batch, blocks * block, 1, 1))
+        return self.builder_.call_te(unblocked, value.variable, primfunc_name_hint="unblock")
+
+    def _as_blocked(self, call: relax.Call) -> tuple[Any, int] | None:
+        """Return the call on blocked operands and its block, None if it must stay plain."""
+        name = getattr(call.op, "name", "")
+        if name == "relax.nn.conv2d":
+            return self._convolution(call)
+        operands: Callable[[relax.Call], tuple[Any, int] | None] | None = None
+        if name in _UNARY:
+            operands = self._unary
+        elif name in _BINARY:
+            operands = self._binary
+        elif name in _POOLING:
+            operands = self._pooling
+        elif name in _SPATIAL_REDUCTIONS:
+            operands = self._spatial_reduction
+        elif name == "relax.concat":
+            operands = self._concat
+        return None if operands is None else operands(call)
+
+    def _convolution(self, call: relax.Call) -> tuple[Any, int] | None:
+        sig, weight = conv2d_signature(call), constant_array(call.args[1])
+        if sig is None or weight is None:
+            return None
+        data = self._blocked.get(call.args[0])
+        if sig.is_depthwise:
+            return None if data is None else self._depthwise(sig, weight, data)
+        block = channel_block(sig.out_channels, self._lanes)
+        if block is None or sig.groups > 1:
+            return None
+        lanes = conv2d_lanes(sig, self._lanes)
+        packed = relax.const(pack_conv2d_weight(weight, 1, lanes))
+        source = self.visit_expr(call.args[0]) if data is None else data.variable
+        compute = partial(packed_conv2d, sig=sig, out_block=block)
+        made = self.builder_.call_te(compute, source, packed, primfunc_name_hint="conv2d")
+        return made, block
+
+    def _depthwise(
+        self, sig: Conv2dSignature, weight: np.ndarray, data: _Blocked
+    ) -> tuple[Any, int] | None:
+        if sig.group_out_channels != 1:
+            return None
+        packed = relax.const(pack_depthwise_weight(weight, data.block))
+        compute = partial(blocked_depthwise_conv2d, sig=sig)
+        made = self.builder_.call_te(
+            compute, data.variable, packed, primfunc_name_hint="depthwise_conv2d"
+        )
+        return made, data.block
+
+    def _unary(self, call: relax.Call) -> tuple[Any, int] | None:
+        data = self._blocked.get(call.args[0])
+        others = [constant_array(a) for a in call.args[1:] if isinstance(a.ty, relax.TensorType)]
+        if data is None or any(other is None or other.size != 1 for other in others):
+            return None
+        return self._again(call, [data.variable, *call.args[1:]]), data.block
+
+    def _binary(self, call: relax.Call) -> tuple[Any, int] | None:
+        known = [self._blocked.get(operand) for operand in call.args]
+        blocks = {value.block for value in known if value is not None}
+        if len(blocks) != 1:
+            return None
+        block = blocks.pop()
+        operands = [
+            value.variable if value is not None else self._beside(operand, block)
+            for value, operand in zip(known, call.args, strict=True)
+        ]
+        if any(operand is None for operand in operands):
+            return None
+        return self._again(call, operands), block
+
+    def _beside(self, operand: Any, block: int) -> Any | None:
+        """A constant in a form that broadcasts with blocked data; None for anything else."""
+        array = constant_array(operand)
+        if array is None:
+            return None
+        if array.size == 1:
+            return relax.const(array.reshape(()))
+        shape = (1,) * (4 - array.ndim) + array.shape
+        if len(shape) != 4 or shape[0] != 1 or shape[1] % block:
+            return None
+        split = array.reshape(shape[1] // block, block, *shape[2:])
+        return relax.const(np.ascontiguousarray(np.moveaxis(split, 1, -1))[np.newaxis])
+
+    def _pooling(self, call: relax.Call) -> tuple[Any, int] | None:
+        data = self._blocked.get(call.args[0])
+        if data is None or call.attrs.layout != "NCHW":
+            return None
+        pool = relax.op.nn.max_pool2d
+        more = {}
+        if call.op.name == "relax.nn.avg_pool2d":
+            pool = relax.op.nn.avg_pool2d
+            more = {"count_include_pad": bool(call.attrs.count_include_pad)}
+        layout = f"NCHW{data.block}c"
+        sizes = {
+            name: [int(v) for v in getattr(call.attrs, name)]
+            for name in ("pool_size", "strides", "padding", "dilation")
+        }
+        made = pool(
+            data.variable,
+            ceil_mode=bool(call.attrs.ceil_mode),
+            layout=layout,
+            out_layout=layout,
+            **sizes,
+            **more,
+        )
+        return made, data.block
+
+    def _spatial_reduction(self, call: relax.Call) -> tuple[Any, int] | None:
+        data = self._blocked.get(call.args[0])
+        axes = call.attrs.axis
+        if data is None or axes is None or not bool(call.attrs.keepdims):
+            return None
+        if {int(axis) % 4 for axis in axes} != {2, 3}:
+            return None
+        reduce = getattr(relax.op, call.op.name.removeprefix("relax."))
+        return reduce(data.variable, axis=[2, 3], keepdims=True), data.block
+
+    def _concat(self, call: relax.Call) -> tuple[Any, int] | None:
+        fields = call.args[0].fields if isinstance(call.args[0], relax.Tuple) else None
+        if fields is None or call.attrs.axis is None or int(call.attrs.axis) not in (1, -3):
+            return None
+        known = [self._blocked[field] for field in fields if field in self._blocked]
+        blocks = {value.block for value in known}
+        if len(known) != len(fields) or len(blocks) != 1:
+            return None
+        return relax.op.concat([value.variable for value in known], axis=1), blocks.pop()
+
+    def _again(self, call: relax.Call, operands: list[Any]) -> relax.Call:
+        return relax.Call(call.op, operands, call.attrs, call.ty_args)
+
+
+def block_layout(mod: IRModule, *, vector_lanes: int) -> IRModule:
+    """Return the module with convolutions and what stands between them in blocked layout.
+
+    Sets `BLOCKS` and names the new variables after the same ONNX values.
+    """
+    names = {str(key): str(value) for key, value in mod.attrs[ONNX_NAMES].items()}
+    blocker = _Blocker(mod, vector_lanes, names, _wanted_blocked(mod["main"]))
+    main = blocker.visit_expr(mod["main"])
+    out = blocker.builder_.get()
+    out["main"] = main
+    return out.with_attr(ONNX_NAMES, tvm.runtime.convert(blocker.onnx_names)).with_attr(
+        BLOCKS, tvm.runtime.convert(blocker.blocks)
+    )

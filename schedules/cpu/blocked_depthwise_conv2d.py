@@ -1,0 +1,56 @@
+"""Depthwise convolution of blocked data: channels in vector lanes, columns in registers."""
+
+from __future__ import annotations
+
+from tvm import s_tir
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules import match, roles, steps
+from schedules.fused import FusedSum, fused_sum
+
+# A padded plane is kept whole only where it is a small part of the input: else its rows are.
+PLANE_SHARE = 20
+
+
+def blocked_depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+    """Sum all taps of a run of columns in registers, one vector of channels wide.
+
+    Matches: one block of role BLOCKED_DEPTHWISE_CONV2D, padding before it, element-wise after it.
+    before: for n, c, y, x, lane: for ky, kx: acc;   for n, c, y, x, lane: epilogue
+    after:  parallel n, c, y: (pad rows; for x/tile: (unrolled ky, kx, x: vectorized lane: acc;
+              for x: vectorized lane: epilogue))
+    """
+    kernel = fused_sum(func, role=roles.BLOCKED_DEPTHWISE_CONV2D, before=roles.PAD)
+    if kernel is None:
+        return None
+    _schedule(kernel, spec)
+    return kernel.sch
+
+
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
+    batch, blocks, _, columns, _ = match.axis_extents(sch, conv)[:5]
+    # Half of the registers: the others hold weights and what is loaded ahead.
+    tile = steps.largest_divisor(columns, spec.vector.register_count // 2)
+    n, block, row, column, lane = sch.get_loops(epilogue)
+    outer_column, inner_column = sch.split(column, factors=[None, tile])
+    plane = sch.fuse(n, block)
+    whole = pad is not None and batch * blocks >= PLANE_SHARE
+    shared = plane if whole else sch.fuse(plane, row)
+    depth = 3 if whole else 2  # the loops outside a tile
+    sch.compute_at(conv, outer_column, preserve_unit_loops=True)
+    if pad is not None:
+        steps.pad_rows(sch, pad, shared)
+    sch.parallel(shared)
+    sch.vectorize(lane)
+    sch.unroll(inner_column)
+    below = list(sch.get_loops(conv))[depth:]
+    *single, column, lane, tap_y, tap_x = below
+    sch.reorder(*single, tap_y, tap_x, column, lane)
+    for loop in (tap_y, tap_x, column):
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    sch.set_scope(conv, 0, "local")
+    start = sch.decompose_reduction(conv, tap_y)
+    steps.unroll_tile(sch, start, depth)
