@@ -97,7 +97,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         value = binding.value
         made = None
-        if binding.var in self._wanted and isinstance(value, relax.Call):
+        if isinstance(value, relax.Call) and self._is_eligible(binding.var, value):
             made = self._as_blocked(value)
         if made is None:
             super().visit_var_binding_(binding)
@@ -108,6 +108,11 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         self.blocks[variable.name] = block
         if binding.var.name in self.onnx_names:
             self.onnx_names[variable.name] = self.onnx_names[binding.var.name]
+
+    def _is_eligible(self, variable: relax.Var, call: relax.Call) -> bool:
+        """A plane's sum has one element of each channel: both layouts are the same bytes."""
+        sums = getattr(call.op, "name", "") in _SPATIAL_REDUCTIONS
+        return variable in self._wanted or (sums and isinstance(variable, relax.DataflowVar))
 
     def visit_dataflow_var_(self, variable: relax.DataflowVar) -> Any:
         known = self._blocked.get(variable)

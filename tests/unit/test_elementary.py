@@ -62,7 +62,8 @@ def compiled(name: str, count: int, folder: Path) -> Callable[[np.ndarray], np.n
 def error_ulp(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     """Distance in units of the last place of the true value, rounded to float32."""
     last_place = np.spacing(np.abs(want.astype(np.float32))).astype(np.float64)
-    return np.abs(got.astype(np.float64) - want) / last_place
+    errors: np.ndarray = np.abs(got.astype(np.float64) - want) / last_place
+    return errors
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

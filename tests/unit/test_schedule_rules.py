@@ -12,12 +12,14 @@ from onnx import helper
 from tvm import te, topi
 from tvm.tirx import PrimFunc
 
-from compiler.stages.operators import conv2d as conv
 from compiler.stages.operators import matmul
+from compiler.stages.operators.conv2d import packed_conv2d
+from compiler.stages.operators.conv2d_signature import Conv2dSignature
+from compiler.stages.operators.depthwise_conv2d import depthwise_conv2d
 from tests.lowered import apply_fallback, apply_rule, only_kernel, workloads
 from tests.onnx_models import attention_model, conv_net_model, make_model
 
-CONV = conv.Conv2dSignature(
+CONV = Conv2dSignature(
     batch=1,
     in_channels=3,
     height=6,
@@ -29,7 +31,7 @@ CONV = conv.Conv2dSignature(
     dilation=(1, 1),
     groups=1,
 )
-DEPTHWISE = conv.Conv2dSignature(
+DEPTHWISE = Conv2dSignature(
     batch=1,
     in_channels=8,
     height=6,
@@ -50,12 +52,12 @@ def _placeholders(*shapes: tuple[int, ...]) -> list[te.Tensor]:
 
 def _conv2d() -> tuple[list[te.Tensor], te.Tensor]:
     data, weight = _placeholders((1, 3, 6, 6), (1, 2, 3, 3, 3, 8))
-    return [data, weight], conv.packed_conv2d(data, weight, CONV)
+    return [data, weight], packed_conv2d(data, weight, CONV)
 
 
 def _depthwise() -> tuple[list[te.Tensor], te.Tensor]:
     data, weight = _placeholders((1, 8, 6, 8), (8, 3, 3))
-    return [data, weight], conv.depthwise_conv2d(data, weight, DEPTHWISE, 8)
+    return [data, weight], depthwise_conv2d(data, weight, DEPTHWISE, 8)
 
 
 def _matmul() -> tuple[list[te.Tensor], te.Tensor]:
