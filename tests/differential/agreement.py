@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis.strategies import SearchStrategy
-from onnx import helper
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy, lists
+from onnx import compose, helper
 
+from compiler.errors import CompilerError
 from compiler.library import load
 from compiler.pipeline import compile as compile_model
 from compiler.target_spec import TargetSpec, load_target
@@ -24,10 +25,12 @@ from tests.onnx_models import make_model
 
 Arrays = Mapping[str, np.ndarray]
 
-# How many examples a property gets: a few in every run, many where time does not matter.
+# Cases that are compiled as one model: most of a compile's time is the same for any model.
+GROUP = 5
+# How many groups a property gets: a few in every run, many where time does not matter.
 EXAMPLES = [
-    pytest.param(8, id="few"),
-    pytest.param(60, id="many", marks=pytest.mark.slow),
+    pytest.param(2, id="few"),
+    pytest.param(16, id="many", marks=pytest.mark.slow),
 ]
 
 
@@ -38,15 +41,51 @@ def host() -> TargetSpec:
 
 
 def for_all(strategy: SearchStrategy[Case], examples: int) -> None:
-    """Check `examples` cases drawn from the strategy, the same ones in every run."""
+    """Check groups of cases drawn from the strategy, the same ones in every run."""
     drawn = settings(
         max_examples=examples,
         deadline=None,  # a compile takes half a second
         derandomize=True,
         database=None,
+        phases=[Phase.generate],  # a group that fails is taken apart; shrinking takes minutes
         suppress_health_check=list(HealthCheck),
     )
-    drawn(given(strategy)(lambda case: case.check()))()
+    groups = lists(strategy, min_size=GROUP, max_size=GROUP)
+    drawn(given(groups)(_check_group))()
+
+
+def _check_group(cases: list[Case]) -> None:
+    """Check the cases as one model; if that fails, each alone, to say which one it is."""
+    model, inputs = _joined(cases)
+    feed = {**draw_inputs(model), **inputs}
+    try:
+        got = run_compiled(model, feed, cases[0].threads)
+        want = run_reference(model, feed)
+        tolerances = [case.tolerance for case in cases for _ in case.model.graph.output]
+        for value, one, other, tolerance in zip(
+            model.graph.output, got, want, tolerances, strict=True
+        ):
+            assert_close(value.name, one, other, tolerance)
+    except (AssertionError, CompilerError):
+        for case in cases:
+            case.check()
+        raise
+
+
+def _joined(cases: Sequence[Case]) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """One model with the nodes of all, side by side, and the inputs that are given."""
+    joined = onnx.ModelProto()
+    joined.CopyFrom(cases[0].model)
+    joined.graph.Clear()
+    joined.graph.name = "joined"
+    inputs: dict[str, np.ndarray] = {}
+    for number, case in enumerate(cases):
+        prefix = f"case{number}_"
+        graph = compose.add_prefix(case.model, prefix).graph
+        for name in ("node", "input", "output", "initializer"):
+            getattr(joined.graph, name).extend(getattr(graph, name))
+        inputs |= {prefix + name: array for name, array in case.inputs.items()}
+    return joined, inputs
 
 
 def run_compiled(model: onnx.ModelProto, inputs: Arrays, threads: int = 1) -> list[np.ndarray]:
@@ -162,13 +201,16 @@ def assert_agrees(
     feed = {**draw_inputs(model), **(inputs or {})}
     got, want = run_compiled(model, feed, threads), run_reference(model, feed)
     for value, one, other in zip(model.graph.output, got, want, strict=True):
-        assert one.dtype == other.dtype, value.name
-        assert one.shape == other.shape, value.name
-        if other.dtype.kind == "f":
-            finite = other[np.isfinite(other)]
-            largest = max(1.0, float(np.abs(finite).max(initial=0)))
-            np.testing.assert_allclose(
-                one, other, rtol=0, atol=tolerance * largest, err_msg=value.name
-            )
-        else:
-            np.testing.assert_array_equal(one, other, err_msg=value.name)
+        assert_close(value.name, one, other, tolerance)
+
+
+def assert_close(name: str, got: np.ndarray, want: np.ndarray, tolerance: float) -> None:
+    """Compare one output, as `assert_agrees` describes."""
+    assert got.dtype == want.dtype, name
+    assert got.shape == want.shape, name
+    if want.dtype.kind != "f":
+        np.testing.assert_array_equal(got, want, err_msg=name)
+        return
+    finite = want[np.isfinite(want)]
+    atol = tolerance * max(1.0, float(np.abs(finite).max(initial=0)))
+    np.testing.assert_allclose(got, want, rtol=0, atol=atol, err_msg=name)

@@ -93,7 +93,7 @@ def reductions(draw: st.DrawFn) -> Case:
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_reduction(examples: int) -> None:
-    for_all(reductions(), 2 * examples)
+    for_all(reductions(), examples)
 
 
 @st.composite
