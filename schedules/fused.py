@@ -36,7 +36,10 @@ def fused_sum(func: PrimFunc, *, role: str, before: str) -> FusedSum | None:
     if main is None:
         return None
     copy = match.block_with_role(sch, before)
-    epilogue = match.sole_consumer(sch, main)
+    if sch.get_consumers(main):
+        epilogue = match.sole_consumer(sch, main)
+    else:
+        epilogue = sch.cache_write(main, 0, "local")  # nothing fused: the store is the epilogue
     known = [block for block in (copy, main, epilogue) if block is not None]
     if epilogue is None or len(match.blocks(sch)) != len(known):
         return None

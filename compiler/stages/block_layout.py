@@ -89,6 +89,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         super().__init__(mod)
         self._wanted = wanted
         self._lanes = vector_lanes
+        self._name = ""  # of the variable that is being bound
         self._blocked: dict[Any, _Blocked] = {}
         self._plain: dict[Any, relax.Var] = {}
         self.onnx_names = onnx_names
@@ -96,8 +97,9 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         value = binding.value
+        self._name = binding.var.name
         made = None
-        if isinstance(value, relax.Call) and self._is_eligible(binding.var, value):
+        if binding.var in self._wanted and isinstance(value, relax.Call):
             made = self._as_blocked(value)
         if made is None:
             super().visit_var_binding_(binding)
@@ -106,13 +108,23 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         variable = self.builder_.emit(expression, name_hint=binding.var.name)
         self._blocked[binding.var] = _Blocked(variable, block)
         self.blocks[variable.name] = block
-        if binding.var.name in self.onnx_names:
-            self.onnx_names[variable.name] = self.onnx_names[binding.var.name]
+        self._same_onnx_name(variable, binding.var.name)
 
-    def _is_eligible(self, variable: relax.Var, call: relax.Call) -> bool:
-        """A plane's sum has one element of each channel: both layouts are the same bytes."""
-        sums = getattr(call.op, "name", "") in _SPATIAL_REDUCTIONS
-        return variable in self._wanted or (sums and isinstance(variable, relax.DataflowVar))
+    def _same_onnx_name(self, variable: relax.Var, name: str) -> None:
+        """Let a new variable hold the ONNX value that the variable called `name` held."""
+        if name in self.onnx_names:
+            self.onnx_names[variable.name] = self.onnx_names[name]
+
+    def visit_call_(self, call: relax.Call) -> Any:
+        """A call with a plain result; some read blocked operands all the same."""
+        name = getattr(call.op, "name", "")
+        data = self._blocked.get(call.args[0]) if call.args else None
+        made = None
+        if data is not None and name == "relax.nn.conv2d":
+            made = self._to_plain_convolution(call, data)
+        elif data is not None and name in _SPATIAL_REDUCTIONS:
+            made = self._spatial_reduction(call, data)
+        return super().visit_call_(call) if made is None else made
 
     def visit_dataflow_var_(self, variable: relax.DataflowVar) -> Any:
         known = self._blocked.get(variable)
@@ -121,8 +133,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         if variable not in self._plain:
             plain = self.builder_.emit(self._plain_copy(known), name_hint=variable.name)
             self._plain[variable] = plain
-            if variable.name in self.onnx_names:
-                self.onnx_names[plain.name] = self.onnx_names[variable.name]
+            self._same_onnx_name(plain, variable.name)
         return self._plain[variable]
 
     def _plain_copy(self, value: _Blocked) -> Any:
@@ -143,8 +154,6 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
             operands = self._binary
         elif name in _POOLING:
             operands = self._pooling
-        elif name in _SPATIAL_REDUCTIONS:
-            operands = self._spatial_reduction
         elif name == "relax.concat":
             operands = self._concat
         return None if operands is None else operands(call)
@@ -236,15 +245,24 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         )
         return made, data.block
 
-    def _spatial_reduction(self, call: relax.Call) -> tuple[Any, int] | None:
-        data = self._blocked.get(call.args[0])
-        axes = call.attrs.axis
-        if data is None or axes is None or not bool(call.attrs.keepdims):
+    def _to_plain_convolution(self, call: relax.Call, data: _Blocked) -> Any | None:
+        sig, weight = conv2d_signature(call), constant_array(call.args[1])
+        if sig is None or weight is None or sig.groups > 1:
             return None
-        if {int(axis) % 4 for axis in axes} != {2, 3}:
+        packed = relax.const(pack_conv2d_weight(weight, 1, conv2d_lanes(sig, self._lanes)))
+        compute = partial(packed_conv2d, sig=sig)
+        return self.builder_.call_te(compute, data.variable, packed, primfunc_name_hint="conv2d")
+
+    def _spatial_reduction(self, call: relax.Call, data: _Blocked) -> Any | None:
+        """One number for each plane: [N, C/B, 1, 1, B] are the bytes of [N, C, 1, 1]."""
+        axes = call.attrs.axis
+        if axes is None or {int(axis) % 4 for axis in axes} != {2, 3}:
             return None
         reduce = getattr(relax.op, call.op.name.removeprefix("relax."))
-        return reduce(data.variable, axis=[2, 3], keepdims=True), data.block
+        blocked = reduce(data.variable, axis=[2, 3], keepdims=True)
+        sums = self.builder_.emit(blocked, name_hint=self._name)
+        self._same_onnx_name(sums, self._name)
+        return relax.op.reshape(sums, call.ty.shape)
 
     def _concat(self, call: relax.Call) -> tuple[Any, int] | None:
         fields = call.args[0].fields if isinstance(call.args[0], relax.Tuple) else None

@@ -1,0 +1,46 @@
+"""Models whose middle is in blocked layout."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import helper
+
+from tests.onnx_models import make_model, weights
+
+
+def chain_model(*, last: str = "Conv", channels: int = 8) -> onnx.ModelProto:
+    """x -> convolution -> depthwise -> pointwise -> `last` -> y.
+
+    Args:
+        last: "Conv", or the operator that ends the chain: "Softmax", "GlobalAveragePool".
+        channels: of everything between.
+    """
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c0"], ["r0"], name="stem_relu"),
+        helper.make_node(
+            "Conv", ["r0", "w1"], ["c1"], name="depthwise", group=channels, pads=[1, 1, 1, 1]
+        ),
+        helper.make_node("Conv", ["c1", "w2"], ["c2"], name="pointwise"),
+        helper.make_node("Add", ["c2", "r0"], ["a2"], name="residual"),
+    ]
+    constants = {
+        "w0": weights(channels, 3, 3, 3, seed=0),
+        "w1": weights(channels, 1, 3, 3, seed=1),
+        "w2": weights(channels, channels, 1, 1, seed=2),
+    }
+    out_shape = [1, channels, 4, 4]
+    if last == "Conv":
+        nodes.append(helper.make_node("Conv", ["a2", "w3"], ["y"], name="last"))
+        constants["w3"] = weights(channels, channels, 1, 1, seed=3)
+    elif last == "GlobalAveragePool":
+        nodes.append(helper.make_node(last, ["a2"], ["y"], name="last"))
+        out_shape = [1, channels, 1, 1]
+    else:
+        nodes.append(helper.make_node(last, ["a2"], ["y"], name="last", axis=1))
+    return make_model(
+        nodes,
+        inputs={"x": ("float32", [1, 3, 4, 4])},
+        outputs={"y": ("float32", out_shape)},
+        constants=constants,
+    )

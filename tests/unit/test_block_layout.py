@@ -1,0 +1,83 @@
+"""Which values are blocked, where plain copies stand, and that nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+import tvm_ffi
+
+from compiler.onnx_import.load import load_model
+from compiler.pipeline import compile as compile_model
+from compiler.program import Program
+from compiler.relax_program import extract_program
+from compiler.stages.block_layout import block_layout
+from compiler.stages.operators.channel_blocks import channel_block
+from tests.blocked_models import chain_model
+from tests.lowered import loaded, staged
+
+
+def _program(model: onnx.ModelProto) -> Program:
+    read = loaded(model)
+    return extract_program(staged(read), read)
+
+
+def _blocks(program: Program) -> dict[str, int | None]:
+    """Channel block of what each call first makes of its last ONNX node."""
+    return {
+        call.onnx_nodes[-1]: program.values[call.outputs[0]].channel_block
+        for call in reversed(program.calls)
+    }
+
+
+@pytest.mark.parametrize(
+    ("channels", "lanes", "block"),
+    [(64, 16, 16), (24, 16, 8), (12, 16, 4), (10, 16, None), (3, 8, None), (16, 8, 8)],
+)
+def test_channel_block(channels: int, lanes: int, block: int | None) -> None:
+    assert channel_block(channels, lanes) == block
+
+
+def test_values_between_convolutions_are_blocked_and_the_output_is_plain() -> None:
+    program = _program(chain_model())
+    assert _blocks(program) == {"stem_relu": 8, "depthwise": 8, "residual": 8, "last": None}
+    assert [call.operator for call in program.calls] == ["Conv+Relu", "Conv", "Conv+Add", "Conv"]
+
+
+def test_a_plane_sum_reads_blocked_data_without_a_copy() -> None:
+    program = _program(chain_model(last="GlobalAveragePool"))
+    assert len(program.calls) == 4
+    assert program.values[program.outputs[0].value].shape == (1, 8, 1, 1)
+
+
+def test_what_only_a_plain_operator_reads_is_not_blocked() -> None:
+    blocks = _blocks(_program(chain_model(last="Softmax")))
+    assert blocks == {"stem_relu": 8, "depthwise": 8, "residual": None, "last": None}
+
+
+def test_channels_that_no_block_divides_stay_plain() -> None:
+    assert set(_blocks(_program(chain_model(channels=10))).values()) == {None}
+
+
+def test_the_module_passed_in_is_left_as_it_was() -> None:
+    mod = staged(loaded(chain_model()), until="block-layout")
+    before = tvm_ffi.structural_hash(mod)
+    changed = block_layout(mod, vector_lanes=8)
+    assert tvm_ffi.structural_hash(mod) == before
+    assert tvm_ffi.structural_hash(changed) != before
+
+
+@pytest.mark.parametrize("last", ["Conv", "Softmax", "GlobalAveragePool"])
+@pytest.mark.parametrize("channels", [8, 10, 20, 48])
+def test_same_numbers_and_every_kernel_alone(last: str, channels: int, tmp_path: Path) -> None:
+    path = tmp_path / "chain.onnx"
+    onnx.save(chain_model(last=last, channels=channels), path)
+    artifact = compile_model(path, target="host", output=tmp_path / "out")
+    from compiler.verify import check
+
+    result = check(artifact.path, load_model(path), per_kernel=True)
+    assert result.status.value == "passed"
+    assert len(result.kernels) == len(artifact.report()["kernels"])
+    blocked = [v for v in artifact.report()["values"] if v["channel_block"]]
+    assert bool(blocked) == (channels != 10)
