@@ -1,5 +1,6 @@
 # make demo    compile a trained model, check it, compare it with onnxruntime
-# make test    format, lint, types, import rules, all tests
+# make test    format, lint, types, import rules, all tests but the slow ones
+# make test-slow   the slow ones: many more drawn cases, ONNX's own node tests
 # PYTHON       the interpreter of the virtual environment (3.11 to 3.13)
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ INSTALLED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test clean
+.PHONY: demo test test-slow clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/tunesmith demo
@@ -19,7 +20,10 @@ test: $(INSTALLED)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/pytest -n auto
+	$(VENV)/bin/pytest -n auto -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(VENV)/bin/pytest -n auto -m slow
 
 # Made again only when what is to be installed changes.
 $(INSTALLED): pyproject.toml
