@@ -30,7 +30,7 @@ GROUP = 5
 # How many groups a property gets: a few in every run, many where time does not matter.
 EXAMPLES = [
     pytest.param(2, id="few"),
-    pytest.param(16, id="many", marks=pytest.mark.slow),
+    pytest.param(8, id="many", marks=pytest.mark.slow),
 ]
 
 

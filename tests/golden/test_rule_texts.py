@@ -61,6 +61,9 @@ DEPTHWISE = {
         strides=[2, 2],
     ),
 }
+TRANSPOSED = _one_node(
+    "ConvTranspose", [1, 3, 4, 4], [1, 4, 8, 8], (3, 4, 2, 2), strides=[2, 2], kernel_shape=[2, 2]
+)
 MATMULS = {
     "packed": _one_node("MatMul", [6, 8], [6, 20], (8, 20)),
     "with-pack": make_model(
@@ -100,6 +103,10 @@ def test_conv2d(golden: Golden, kind: str) -> None:
 @pytest.mark.parametrize("kind", DEPTHWISE)
 def test_depthwise_conv2d(golden: Golden, kind: str) -> None:
     golden(_text(apply_rule("depthwise-conv2d", only_kernel(DEPTHWISE[kind]))))
+
+
+def test_conv2d_transpose(golden: Golden) -> None:
+    golden(_text(apply_rule("conv2d-transpose", only_kernel(TRANSPOSED))))
 
 
 @pytest.mark.parametrize("kind", MATMULS)

@@ -15,7 +15,11 @@ from tvm.tirx import PrimFunc
 from compiler.stages.operators import matmul
 from compiler.stages.operators.conv2d import packed_conv2d
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
-from compiler.stages.operators.depthwise_conv2d import depthwise_conv2d
+from compiler.stages.operators.conv2d_transpose import (
+    Conv2dTransposeSignature,
+    phased_conv2d_transpose,
+)
+from compiler.stages.operators.depthwise_conv2d import blocked_depthwise_conv2d, depthwise_conv2d
 from tests.lowered import apply_fallback, apply_rule, only_kernel, workloads
 from tests.onnx_models import attention_model, conv_net_model, make_model
 
@@ -43,6 +47,17 @@ DEPTHWISE = Conv2dSignature(
     dilation=(1, 1),
     groups=8,
 )
+TRANSPOSE = Conv2dTransposeSignature(
+    batch=1,
+    in_channels=3,
+    height=4,
+    width=4,
+    out_channels=4,
+    kernel=(3, 3),
+    strides=(2, 2),
+    pads=(1, 1),
+    out_extent=(8, 8),
+)
 PRODUCT = matmul.MatmulSignature(batch=1, m=6, n=16, k=4, shared_right=True)
 
 
@@ -60,6 +75,17 @@ def _depthwise() -> tuple[list[te.Tensor], te.Tensor]:
     return [data, weight], depthwise_conv2d(data, weight, DEPTHWISE, 8)
 
 
+def _blocked_depthwise() -> tuple[list[te.Tensor], te.Tensor]:
+    data, weight = _placeholders((1, 1, 6, 8, 8), (1, 3, 3, 8))
+    return [data, weight], blocked_depthwise_conv2d(data, weight, DEPTHWISE)
+
+
+def _transpose() -> tuple[list[te.Tensor], te.Tensor]:
+    # 4 channels x 2 x 2 phases are 2 blocks of 8 lanes; a phase has 2 x 2 of the 3 x 3 taps.
+    data, weight = _placeholders((1, 3, 4, 4), (1, 2, 3, 2, 2, 8))
+    return [data, weight], phased_conv2d_transpose(data, weight, TRANSPOSE)
+
+
 def _matmul() -> tuple[list[te.Tensor], te.Tensor]:
     left, panels = _placeholders((6, 4), (1, 2, 4, 8))
     return [left, panels], matmul.packed_matmul(left, panels, PRODUCT, (6, 16))
@@ -67,6 +93,8 @@ def _matmul() -> tuple[list[te.Tensor], te.Tensor]:
 
 OPERATORS: dict[str, Callable[[], tuple[list[te.Tensor], te.Tensor]]] = {
     "conv2d": _conv2d,
+    "conv2d-transpose": _transpose,
+    "blocked-depthwise-conv2d": _blocked_depthwise,
     "depthwise-conv2d": _depthwise,
     "matmul": _matmul,
 }
