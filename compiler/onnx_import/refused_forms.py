@@ -72,12 +72,35 @@ def _scatter(node: onnx.NodeProto, attributes: _Attributes, facts: GraphFacts) -
     return None if whole else "its indices cover only a part of an axis"
 
 
+def _pad(_: onnx.NodeProto, attributes: _Attributes, __: GraphFacts) -> str | None:
+    """TVM wraps rightly only in part: some pads read the wrong rows."""
+    return "its mode wrap is not supported" if attributes.get("mode") == b"wrap" else None
+
+
+def _resize(node: onnx.NodeProto, attributes: _Attributes, facts: GraphFacts) -> str | None:
+    """TVM places samples by the ratio of the sizes; ONNX by the scale, which may differ from it."""
+    from onnx import numpy_helper
+
+    scales = facts.constants.get(node.input[2]) if len(node.input) > 2 else None
+    shape = facts.types[node.input[0]].shape
+    by_corners = attributes.get("coordinate_transformation_mode") == b"align_corners"
+    if scales is None or shape is None or by_corners:
+        return None
+    for extent, scale in zip(shape, numpy_helper.to_array(scales).tolist(), strict=False):
+        size = extent * scale
+        if abs(size - round(size)) > 1e-4 * size:
+            return f"its scale {scale:g} makes no whole number of {extent} elements"
+    return None
+
+
 _TRAINING = "training mode is not supported"
 _FORMS: Mapping[str, Callable[[onnx.NodeProto, _Attributes, GraphFacts], str | None]] = {
     "BatchNormalization": _batch_norm,
     "ConvTranspose": _conv_transpose,
     "Dropout": _dropout,
     "IsInf": _is_inf,
+    "Pad": _pad,
+    "Resize": _resize,
     "Scatter": _scatter,
     "ScatterElements": _scatter,
     "SpaceToDepth": _space_to_depth,

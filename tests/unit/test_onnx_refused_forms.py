@@ -65,6 +65,12 @@ REFUSED = {
     "its indices cover only a part of an axis": [
         _model("ScatterElements", ["x", "i", "u"], 1, PART, axis=1),
     ],
+    "its mode wrap is not supported": [
+        _model("Pad", ["x", "p"], 1, {"p": np.ones(8, np.int64)}, opset=19, mode="wrap"),
+    ],
+    "its scale 1.25 makes no whole number of 6 elements": [
+        _model("Resize", ["x", "", "s"], 1, {"s": np.asarray([1, 1, 1.25, 2], np.float32)}),
+    ],
     "its mode is not DCR": [
         _model("SpaceToDepth", ["x"], 1, {}, opset=28, blocksize=2, mode="CRD"),
     ],
