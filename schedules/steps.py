@@ -11,6 +11,8 @@ from schedules import match
 
 # ScheduleError and InternalError are RuntimeErrors; some checks of arguments raise ValueError.
 PrimitiveError = (RuntimeError, ValueError)
+# A narrower vector loop costs more than LLVM's own choice.
+LEAST_LANES = 4
 
 
 def inline_cheap_producers(sch: s_tir.Schedule, keep: tuple[str, ...] = ()) -> None:
@@ -95,6 +97,21 @@ def pad_rows(sch: s_tir.Schedule, pad: Any, loop: Any) -> None:
     sch.compute_at(pad, loop, preserve_unit_loops=True)
     if len(match.axis_extents(sch, pad)) == 5:
         sch.vectorize(sch.get_loops(pad)[-1])
+
+
+def vectorize_with_tail(sch: s_tir.Schedule, loop: Any, lanes: int) -> list[Any]:
+    """Split a loop by the vector and vectorize; return the loop over vectors, if there is one.
+
+    The last vector may be part of one. A loop shorter than a vector that no wide power of two
+    divides stays whole: LLVM makes of it what it can.
+    """
+    extent = match.extent(sch, loop)
+    width = lanes if extent > lanes else vector_width(extent, lanes)
+    if width < min(LEAST_LANES, lanes):
+        return []
+    chunks, vector = sch.split(loop, factors=[None, width])
+    sch.vectorize(vector)
+    return [chunks]
 
 
 def unroll_tile(sch: s_tir.Schedule, block: Any, depth: int) -> None:

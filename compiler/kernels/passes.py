@@ -7,6 +7,13 @@ from tvm import s_tir, tirx
 from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.vector_tails import split_vector_tails
+
+
+def _split_tails(func: PrimFunc, mod: IRModule, context: object) -> PrimFunc:
+    del mod, context
+    return split_vector_tails(func)
+
 
 def lower_to_loops(func: PrimFunc, target: tvm.target.Target) -> PrimFunc:
     """Return the scheduled function without blocks: loops, flat buffers, vector accesses.
@@ -29,6 +36,7 @@ def lower_to_loops(func: PrimFunc, target: tvm.target.Target) -> PrimFunc:
         tir.BF16ComputeLegalize(),
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
+        tir.prim_func_pass(_split_tails, opt_level=0, name="tunesmith.SplitVectorTails"),
         tir.VectorizeLoop(True),
         tir.StorageRewrite(),
         blocks.HoistIfThenElse(),

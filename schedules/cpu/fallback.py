@@ -22,8 +22,6 @@ from schedules import match, steps
 
 # Accumulator rows beside the vector: 4 independent sums hide the latency of an addition.
 ROW_TILE = 4
-# A narrower vector loop costs more than LLVM's own choice.
-LEAST_LANES = 4
 # Elements of a row that is left to LLVM; its sums lie on the stack.
 LONGEST_ROW = 128
 
@@ -79,22 +77,9 @@ def _block_alone(sch: s_tir.Schedule, block: Any, spec: TargetSpec) -> None:
         return
     suffix = steps.contiguous_suffix(sch, block)
     inner = steps.fuse_loops(sch, loops[len(loops) - suffix :])
-    chunks = _vectorize(sch, inner, lanes)
+    chunks = steps.vectorize_with_tail(sch, inner, lanes)
     outer = loops[: len(loops) - suffix]
     steps.parallelize(sch, [*outer, *chunks])
-
-
-def _vectorize(sch: s_tir.Schedule, loop: Any, lanes: int) -> list[Any]:
-    """Split a loop by the vector and vectorize; return the loop over vectors, if there is one.
-
-    A loop that no wide power of two divides stays whole: LLVM makes its vector loop and the tail.
-    """
-    width = steps.vector_width(match.extent(sch, loop), lanes)
-    if width < min(LEAST_LANES, lanes):
-        return []
-    chunks, vector = sch.split(loop, factors=[None, width])
-    sch.vectorize(vector)
-    return [chunks]
 
 
 def _reduce_by_lanes(sch: s_tir.Schedule, block: Any, lanes: int) -> Any | None:
@@ -109,9 +94,9 @@ def _reduce_by_lanes(sch: s_tir.Schedule, block: Any, lanes: int) -> Any | None:
     loop = sch.get_loops(block)[-1]
     extent = match.extent(sch, loop)
     width = steps.vector_width(extent, lanes)
-    if width < min(LEAST_LANES, lanes):
+    if width < min(steps.LEAST_LANES, lanes):
         width = steps.largest_divisor(extent, lanes)  # odd, but still independent sums
-    if width < min(LEAST_LANES, lanes):
+    if width < min(steps.LEAST_LANES, lanes):
         return None
     _, lane = sch.split(loop, factors=[None, width])
     rank = len(sch.get(block).writes[0].source.ty.shape)
@@ -146,7 +131,7 @@ def _row_wise(sch: s_tir.Schedule, spec: TargetSpec) -> bool:
         if not match.is_reduction(sch, block) and not match.has_vector_loop(sch, block):
             inner = list(sch.get_loops(block))[1:]
             lanes = spec.lanes(dtype_bits=match.output_bits(sch, block))
-            _vectorize(sch, steps.fuse_loops(sch, inner), lanes)
+            steps.vectorize_with_tail(sch, steps.fuse_loops(sch, inner), lanes)
     sch.parallel(row)
     return True
 
@@ -218,7 +203,7 @@ def _split_tile(
     lanes = spec.lanes(dtype_bits=match.output_bits(sch, epilogue))
     axis = max((i for i, extent in enumerate(spatial) if extent > 1), default=len(spatial) - 1)
     width = steps.vector_width(spatial[axis], lanes)
-    if width < min(LEAST_LANES, lanes):
+    if width < min(steps.LEAST_LANES, lanes):
         most = LONGEST_ROW if spatial[axis] > LONGEST_ROW else spatial[axis]
         width = 1
         chunk, lane = sch.split(

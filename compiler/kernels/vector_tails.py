@@ -1,0 +1,100 @@
+"""Vector loops whose last vector is not full: whole vectors as such, lane by lane at the end.
+
+TVM makes a vector loop under a condition on the lane serial as a whole. Here the condition is asked
+once for the last lane; where it holds, no lane needs it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.tirx import PrimFunc
+from tvm_ffi import structural
+
+
+def split_vector_tails(func: PrimFunc) -> PrimFunc:
+    """Return the function with each vector loop that has a tail as two loops.
+
+    before: vectorized lane: if (c(lane)): body   or   vectorized lane: x[lane] = c(lane) ? a : b
+    after:  if (c(last lane)): (vectorized lane: body) else: (for lane: if (c(lane)): body)
+    """
+
+    def visit(loop: Any, mutator: Any) -> Any:
+        loop = mutator.default_mutate(loop)
+        return _split(loop) if loop.kind == tirx.ForKind.VECTORIZED else loop
+
+    return func.with_body(structural.structural_mutate(func.body, [(tirx.For, visit)]))
+
+
+def _split(loop: Any) -> Any:
+    found = _test_of(loop.body)
+    lane, last = loop.loop_var, loop.min + loop.extent - 1
+    if found is None or not _holds_below(found[0], lane):
+        return loop
+    condition, body = found
+    again = tirx.Var(lane.name, lane.ty)  # a variable is bound once in a function
+    return tirx.IfThenElse(
+        _replaced(condition, lane, last),
+        tirx.For(
+            again, loop.min, loop.extent, tirx.ForKind.VECTORIZED, _replaced(body, lane, again)
+        ),
+        tirx.For(lane, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body),
+    )
+
+
+def _test_of(body: Any) -> tuple[Any, Any] | None:
+    """The condition of a body, and what is done where it holds."""
+    if isinstance(body, tirx.IfThenElse) and body.else_case is None:
+        return body.condition, body.then_case
+    value = getattr(body, "value", None)
+    if not isinstance(body, tirx.BufferStore) or not isinstance(value, tvm.ir.Call):
+        return None
+    if not value.op.name.endswith(".if_then_else"):
+        return None
+    return value.args[0], tirx.BufferStore(body.buffer, value.args[1], body.indices)
+
+
+def _replaced(node: Any, variable: Any, value: Any) -> Any:
+    def visit(found: Any, mutator: Any) -> Any:
+        del mutator
+        return value if found.same_as(variable) else found
+
+    return structural.structural_mutate(node, [(tvm.ir.Var, visit)])
+
+
+def _holds_below(condition: Any, lane: Any) -> bool:
+    """Whether a condition that holds for a lane holds for every lane before it."""
+    if isinstance(condition, tirx.And):
+        return _holds_below(condition.a, lane) and _holds_below(condition.b, lane)
+    if getattr(getattr(condition, "op", None), "name", "") == "tirx.likely":
+        return _holds_below(condition.args[0], lane)
+    if not _mentions(condition, lane):
+        return True
+    if not isinstance(condition, tirx.LT | tirx.LE):
+        return False
+    return not _mentions(condition.b, lane) and _grows(condition.a, lane)
+
+
+def _grows(expression: Any, lane: Any) -> bool:
+    """Whether an index never falls as the lane grows."""
+    if expression.same_as(lane) or not _mentions(expression, lane):
+        return True
+    if isinstance(expression, tirx.Add):
+        return _grows(expression.a, lane) and _grows(expression.b, lane)
+    if isinstance(expression, tirx.Mul | tirx.FloorDiv):
+        factor = expression.b
+        return isinstance(factor, tirx.IntImm) and factor.value > 0 and _grows(expression.a, lane)
+    return False
+
+
+def _mentions(expression: Any, variable: Any) -> bool:
+    found: list[Any] = []
+
+    def look(node: Any) -> None:
+        if node.same_as(variable):
+            found.append(node)
+
+    structural.structural_walk(expression, (tvm.ir.Var, look))
+    return bool(found)
