@@ -15,6 +15,7 @@ from schedules.cpu.conv2d_transpose import conv2d_transpose
 from schedules.cpu.depthwise_conv2d import depthwise_conv2d
 from schedules.cpu.fallback import fallback
 from schedules.cpu.matmul import matmul
+from schedules.cpu.rows import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ CPU_RULES = (
     Rule("blocked-depthwise-conv2d", blocked_depthwise_conv2d),
     Rule("depthwise-conv2d", depthwise_conv2d),
     Rule("matmul", matmul),
+    Rule("rows", rows),
 )
 
 

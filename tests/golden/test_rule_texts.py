@@ -72,8 +72,13 @@ MATMULS = {
         outputs={"y": ("float32", [2, 3, 10])},
     ),
 }
+ROWS = {
+    "softmax": _one_node("Softmax", [3, 16], [3, 16], axis=-1),
+    "softmax-with-tail": _one_node("Softmax", [3, 21], [3, 21], axis=-1),
+    "layer-norm": _one_node("LayerNormalization", [2, 3, 16], [2, 3, 16], (16,), (16,), axis=-1),
+}
 FALLBACKS = {
-    "row-wise": _one_node("Softmax", [3, 16], [3, 16], axis=-1),
+    "row-wise": _one_node("LogSoftmax", [3, 16], [3, 16], axis=-1),
     "tile": _one_node("MaxPool", [1, 2, 4, 8], [1, 2, 3, 7], kernel_shape=[2, 2]),
     "block-by-block": _one_node("Transpose", [2, 3, 8], [2, 8, 3], perm=[0, 2, 1]),
 }
@@ -112,6 +117,11 @@ def test_conv2d_transpose(golden: Golden) -> None:
 @pytest.mark.parametrize("kind", MATMULS)
 def test_matmul(golden: Golden, kind: str) -> None:
     golden(_text(apply_rule("matmul", only_kernel(MATMULS[kind]))))
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows(golden: Golden, kind: str) -> None:
+    golden(_text(apply_rule("rows", only_kernel(ROWS[kind]))))
 
 
 @pytest.mark.parametrize("nest", FALLBACKS)

@@ -12,7 +12,7 @@ from onnx import helper
 from tvm import te, topi
 from tvm.tirx import PrimFunc
 
-from compiler.stages.operators import matmul
+from compiler.stages.operators import matmul, rows
 from compiler.stages.operators.conv2d import packed_conv2d
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.stages.operators.conv2d_transpose import (
@@ -91,12 +91,18 @@ def _matmul() -> tuple[list[te.Tensor], te.Tensor]:
     return [left, panels], matmul.packed_matmul(left, panels, PRODUCT, (6, 16))
 
 
+def _softmax() -> tuple[list[te.Tensor], te.Tensor]:
+    (data,) = _placeholders((6, 16))
+    return [data], rows.softmax_rows(data, 8)
+
+
 OPERATORS: dict[str, Callable[[], tuple[list[te.Tensor], te.Tensor]]] = {
     "conv2d": _conv2d,
     "conv2d-transpose": _transpose,
     "blocked-depthwise-conv2d": _blocked_depthwise,
     "depthwise-conv2d": _depthwise,
     "matmul": _matmul,
+    "rows": _softmax,
 }
 
 
@@ -190,7 +196,7 @@ def _one_node(op_type: str, **attributes: Any) -> PrimFunc:
 @pytest.mark.parametrize(
     ("op_type", "attributes", "nest"),
     [
-        ("Softmax", {"axis": -1}, "row-wise"),
+        ("LogSoftmax", {"axis": -1}, "row-wise"),
         ("Softmax", {"axis": 1}, "block-by-block"),  # its sums are not along memory
         ("ReduceSum", {"keepdims": 0}, "block-by-block"),  # ends with a reduction: no row after it
         ("GlobalMaxPool", {}, "block-by-block"),  # reduces along memory: a dot, not a tile
