@@ -19,10 +19,10 @@ from tests.native_program import run_program
 
 PARTS = 4
 # Measured with onnx 1.23; raise it when more is compiled. By part: cases number, number + 4, ...
-LEAST_PASSED = (229, 219, 225, 226)
+LEAST_PASSED = (229, 219, 226, 226)
 
 # A few roundings: the expected values were computed in float32, or in another order.
-ROUNDING = {"float16": 2**-9, "bfloat16": 2**-6}
+ROUNDING = {"float16": 2**-8, "bfloat16": 2**-6}
 
 # What is compiled and gives other numbers, and why that is known and left.
 _LOWEST = "a maximum starts at the lowest finite number: that of a row of -inf is not -inf"
@@ -94,5 +94,5 @@ def test_node_suite(part: int) -> None:
     outcomes = {case.name: _outcome(case) for case in _cases()[part::PARTS]}
     count = Counter(outcomes.values())
     wrong = {name: what for name, what in outcomes.items() if what not in ("passed", "refused")}
-    assert not wrong.keys() - KNOWN_WRONG.keys(), wrong
+    assert wrong.keys() == KNOWN_WRONG.keys() & outcomes.keys(), wrong
     assert count["passed"] >= LEAST_PASSED[part], count
