@@ -7,6 +7,7 @@ from functools import partial
 from tvm import relax
 from tvm.relax.backend import DispatchSortScan
 
+from compiler.stages.batch_norm import fold_batch_norm
 from compiler.stages.block_layout import block_layout
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.fold_constants import fold_constants
@@ -22,6 +23,7 @@ def graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
     """Relax graph as imported -> fused kernels in ``call_tir`` form, not yet scheduled."""
     transform = relax.transform
     return (
+        Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
         Stage("decompose-ops", transform.DecomposeOpsForInference()),
         Stage("fold-constants", fold_constants),  # weights as arrays: legalize packs them
         Stage("canonicalize", transform.CanonicalizeBindings()),
