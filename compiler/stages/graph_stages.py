@@ -9,6 +9,7 @@ from tvm.relax.backend import DispatchSortScan
 
 from compiler.stages.batch_norm import fold_batch_norm
 from compiler.stages.block_layout import block_layout
+from compiler.stages.broadcasts import keep_sums_apart
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.fold_constants import fold_constants
 from compiler.stages.legalize import legalize
@@ -37,6 +38,7 @@ def graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
         Stage("eliminate-dead-calls", transform.DeadCodeElimination()),
         Stage("annotate-op-pattern", transform.AnnotateTIROpPattern()),
         Stage("separate-calls", separate_calls),  # names carry provenance through fusion
+        Stage("keep-sums-apart", keep_sums_apart),  # a sum is computed once, not for each reader
         Stage("fuse-ops", transform.FuseOps(fuse_opt_level=FUSE_OPT_LEVEL)),
         Stage("record-groups", record_groups),
         Stage("fuse-tir", transform.FuseTIR()),
