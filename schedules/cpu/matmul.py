@@ -49,12 +49,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     outer_row, inner_row = sch.split(row, factors=rows_tile)
     outer_row = sch.fuse(row_block, outer_row)
     outer_column, panel, lane = sch.split(column, factors=[None, tile.blocks, lanes])
-    outer = [outer_column, outer_row]
-    if _right_stays_in_cache(sch, product, spec):
-        outer.reverse()
-    sch.reorder(*matrices, *outer, inner_row, panel, lane)
+    # Columns outside rows: a panel of the right operand stays in cache for all rows.
+    sch.reorder(*matrices, outer_column, outer_row, inner_row, panel, lane)
     for moved in (store, product):
-        sch.compute_at(moved, outer[-1], preserve_unit_loops=True)
+        sch.compute_at(moved, outer_row, preserve_unit_loops=True)
     if pack is not None:
         _place_pack(sch, pack, matrices)
     sch.vectorize(lane)
@@ -63,20 +61,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         sch.parallel(matrices[0])
         depth = 3
     else:
-        sch.parallel(steps.fuse_loops(sch, [*matrices, *outer]))
+        sch.parallel(steps.fuse_loops(sch, [*matrices, outer_column, outer_row]))
         depth = 1
     _sums_in_registers(sch, product, depth)
     steps.unroll_tile(sch, store, depth=depth)
-
-
-def _right_stays_in_cache(sch: s_tir.Schedule, product: Any, spec: TargetSpec) -> bool:
-    """Whether rows may be outside columns, so that a row of the result is written at once.
-
-    Otherwise columns are outside, and a panel of the right operand stays in cache for all rows.
-    """
-    _, _, _, panels, lanes, depth = match.axis_extents(sch, product)
-    panel_bytes = panels * lanes * depth * match.output_bits(sch, product) // 8
-    return panel_bytes <= spec.cache.l2_bytes // 2
 
 
 def _place_pack(sch: s_tir.Schedule, pack: Any, matrices: list[Any]) -> None:
