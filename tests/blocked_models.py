@@ -44,3 +44,26 @@ def chain_model(*, last: str = "Conv", channels: int = 8) -> onnx.ModelProto:
         outputs={"y": ("float32", out_shape)},
         constants=constants,
     )
+
+
+def channels_last_model(channels: int = 8) -> onnx.ModelProto:
+    """x -> depthwise -> channels last -> normalisation -> channels second -> pointwise -> y."""
+    node = helper.make_node
+    return make_model(
+        [
+            node("Conv", ["x", "w0"], ["c0"], name="stem"),
+            node("Conv", ["c0", "w1"], ["c1"], name="depthwise", group=channels, pads=[1, 1, 1, 1]),
+            node("Transpose", ["c1"], ["t0"], name="to_last", perm=[0, 2, 3, 1]),
+            node("LayerNormalization", ["t0", "g"], ["n"], name="norm"),
+            node("Transpose", ["n"], ["t1"], name="from_last", perm=[0, 3, 1, 2]),
+            node("Conv", ["t1", "w2"], ["y"], name="pointwise"),
+        ],
+        inputs={"x": ("float32", [1, 3, 4, 5])},
+        outputs={"y": ("float32", [1, channels, 4, 5])},
+        constants={
+            "w0": weights(channels, 3, 1, 1, seed=0),
+            "w1": weights(channels, 1, 3, 3, seed=1),
+            "g": weights(channels, seed=2),
+            "w2": weights(channels, channels, 1, 1, seed=3),
+        },
+    )

@@ -20,7 +20,12 @@ from tvm.ir import IRModule
 
 from compiler.onnx_import.to_relax import ONNX_NAMES
 from compiler.stages.constants import constant_array
-from compiler.stages.operators.channel_blocks import channel_block, unblocked
+from compiler.stages.operators.channel_blocks import (
+    blocked_to_channels_last,
+    channel_block,
+    channels_last_to_blocked,
+    unblocked,
+)
 from compiler.stages.operators.conv2d import conv2d_lanes, pack_conv2d_weight, packed_conv2d
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
 from compiler.stages.operators.depthwise_conv2d import (
@@ -44,6 +49,7 @@ _BINARY = {
     f"relax.{name}" for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 }
 _POOLING = {"relax.nn.max_pool2d", "relax.nn.avg_pool2d"}
+_TO_LAST, _FROM_LAST = (0, 2, 3, 1), (0, 3, 1, 2)  # axes of a transpose of images
 _SPATIAL_REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
@@ -60,7 +66,9 @@ def _extents(value: Any) -> tuple[int, ...]:
 
 
 def _wanted_blocked(main: relax.Function) -> set[Any]:
-    """Variables that something reads faster in blocked layout: convolutions and plane sums.
+    """Variables that are read faster in blocked layout, or made faster: depthwise convolutions.
+
+    Convolutions and plane sums read them faster, and transposes that put the channels last.
 
     What works element by element passes the wish of its result on to its operands.
     """
@@ -70,13 +78,28 @@ def _wanted_blocked(main: relax.Function) -> set[Any]:
         name = getattr(getattr(value, "op", None), "name", "")
         if not isinstance(value, relax.Call):
             continue
-        if name == "relax.nn.conv2d" or name in _SPATIAL_REDUCTIONS:
+        if name == "relax.nn.conv2d" or name in _SPATIAL_REDUCTIONS or _axes(value) == _TO_LAST:
             wanted.add(value.args[0])
+        if name == "relax.nn.conv2d" and _is_depthwise(value):
+            wanted.add(binding.var)
         elif binding.var in wanted and name in _UNARY | _BINARY | _POOLING:
             wanted.update(argument for argument in value.args if isinstance(argument, relax.Var))
         elif binding.var in wanted and name == "relax.concat":
             wanted.update(getattr(value.args[0], "fields", ()))
     return {variable for variable in wanted if isinstance(variable, relax.DataflowVar)}
+
+
+def _axes(call: relax.Call) -> tuple[int, ...] | None:
+    """The order of a transpose's axes, None for other calls."""
+    if getattr(call.op, "name", "") != "relax.permute_dims" or call.attrs.axes is None:
+        return None
+    rank = len(_extents(call))
+    return tuple(int(axis) % rank for axis in call.attrs.axes)
+
+
+def _is_depthwise(call: relax.Call) -> bool:
+    sig = conv2d_signature(call)
+    return sig is not None and sig.is_depthwise
 
 
 @relax.expr_functor.mutator
@@ -124,6 +147,10 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
             made = self._to_plain_convolution(call, data)
         elif data is not None and name in _SPATIAL_REDUCTIONS:
             made = self._spatial_reduction(call, data)
+        elif data is not None and _axes(call) == _TO_LAST:
+            made = self.builder_.call_te(
+                blocked_to_channels_last, data.variable, primfunc_name_hint="unblock"
+            )
         return super().visit_call_(call) if made is None else made
 
     def visit_dataflow_var_(self, variable: relax.DataflowVar) -> Any:
@@ -156,6 +183,8 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
             operands = self._pooling
         elif name == "relax.concat":
             operands = self._concat
+        elif _axes(call) == _FROM_LAST:
+            operands = self._from_last
         return None if operands is None else operands(call)
 
     def _convolution(self, call: relax.Call) -> tuple[Any, int] | None:
@@ -193,6 +222,14 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         if data is None or any(other is None or other.size != 1 for other in others):
             return None
         return self._again(call, [data.variable, *call.args[1:]]), data.block
+
+    def _from_last(self, call: relax.Call) -> tuple[Any, int] | None:
+        block = channel_block(_extents(call)[1], self._lanes)
+        if block is None or str(call.ty.dtype) != "float32":
+            return None
+        compute = partial(channels_last_to_blocked, block=block)
+        data = self.visit_expr(call.args[0])
+        return self.builder_.call_te(compute, data, primfunc_name_hint="block"), block
 
     def _binary(self, call: relax.Call) -> tuple[Any, int] | None:
         known = [self._blocked.get(operand) for operand in call.args]

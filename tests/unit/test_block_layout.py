@@ -14,7 +14,7 @@ from compiler.program import Program
 from compiler.relax_program import extract_program
 from compiler.stages.block_layout import block_layout
 from compiler.stages.operators.channel_blocks import channel_block
-from tests.blocked_models import chain_model
+from tests.blocked_models import chain_model, channels_last_model
 from tests.lowered import loaded, staged
 
 
@@ -56,6 +56,28 @@ def test_what_only_a_plain_operator_reads_is_not_blocked() -> None:
     assert blocks == {"stem_relu": 8, "depthwise": 8, "residual": None, "last": None}
 
 
+def test_transposes_from_and_to_channels_last_change_the_layout_at_once() -> None:
+    program = _program(channels_last_model(16))
+    assert [call.operator for call in program.calls] == [
+        *("Conv", "Conv", "Transpose", "LayerNormalization", "Transpose", "Conv")
+    ]
+    assert _blocks(program) == {
+        "stem": 8,
+        "depthwise": 8,
+        "to_last": None,
+        "norm": None,
+        "from_last": 8,
+        "pointwise": None,
+    }
+
+
+def test_one_block_with_its_channels_last_is_a_view() -> None:
+    program = _program(channels_last_model(8))
+    assert [call.operator for call in program.calls] == [
+        *("Conv", "Conv", "LayerNormalization", "Conv")
+    ]
+
+
 def test_channels_that_no_block_divides_stay_plain() -> None:
     assert set(_blocks(_program(chain_model(channels=10))).values()) == {None}
 
@@ -68,11 +90,12 @@ def test_the_module_passed_in_is_left_as_it_was() -> None:
     assert tvm_ffi.structural_hash(changed) != before
 
 
-@pytest.mark.parametrize("last", ["Conv", "Softmax", "GlobalAveragePool"])
+@pytest.mark.parametrize("last", ["Conv", "Softmax", "GlobalAveragePool", "channels-last"])
 @pytest.mark.parametrize("channels", [8, 10, 20, 48])
 def test_same_numbers_and_every_kernel_alone(last: str, channels: int, tmp_path: Path) -> None:
     path = tmp_path / "chain.onnx"
-    onnx.save(chain_model(last=last, channels=channels), path)
+    model = channels_last_model(channels)
+    onnx.save(model if last == "channels-last" else chain_model(last=last, channels=channels), path)
     artifact = compile_model(path, target="host", output=tmp_path / "out")
     from compiler.verify import check
 

@@ -45,3 +45,23 @@ def blocked(data: te.Tensor, block: int) -> te.Tensor:
         return data[n, c * block + lane, y, x]
 
     return te.compute((batch, channels // block, height, width, block), element, name="blocked")
+
+
+def blocked_to_channels_last(data: te.Tensor) -> te.Tensor:
+    """``data[N, C/B, H, W, B]`` as ``[N, H, W, C]``: whole blocks stay together."""
+    batch, blocks, height, width, block = (int(extent) for extent in data.shape)
+
+    def element(n: Any, y: Any, x: Any, c: Any) -> Any:
+        return data[n, c // block, y, x, c % block]
+
+    return te.compute((batch, height, width, blocks * block), element, name="channels_last")
+
+
+def channels_last_to_blocked(data: te.Tensor, block: int) -> te.Tensor:
+    """``data[N, H, W, C]`` as ``[N, C/B, H, W, B]``."""
+    batch, height, width, channels = (int(extent) for extent in data.shape)
+
+    def element(n: Any, c: Any, y: Any, x: Any, lane: Any) -> Any:
+        return data[n, y, x, c * block + lane]
+
+    return te.compute((batch, channels // block, height, width, block), element, name="blocked")
