@@ -32,6 +32,7 @@ _TANH = (
     -0.0056958128698170185,
 )
 _TANH_SMALL = 0.625
+_TANH_ONE = 10.0  # from 9.02 on tanh rounds to 1
 # erf(x) = x + x * p(x**2), |x| <= 0.93; 1.8e-8
 _ERF_SMALL = (
     0.12837915122509003,
@@ -58,7 +59,9 @@ _LOG2_E = 1.4426950408889634
 # ln(2) in two parts: the first has 9 bits, so that its product with n is exact.
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 # Adding 1.5 * 2**23 leaves the nearest integer in the low bits of a float32.
-_ROUND, _ROUND_BITS = 12582912.0, 0x4B400000
+_ROUND = 12582912.0
+_EXPONENT_BIAS = 127.0
+_SHIFT = 64.0  # exponents of -150..0 or 0..128 moved by it, up or down, are of normal numbers
 _EXP_LOW, _EXP_HIGH = -104.0, 89.0  # exp gives 0 below, infinity above
 
 Build = Callable[[Any], Any]
@@ -86,88 +89,125 @@ def _horner(x: Any, coefficients: Sequence[float]) -> Any:
     return result
 
 
-def _or_nan(x: Any, result: Any) -> Any:
-    """`result`, but x itself where x is no number: clamping would lose it.
+def _short_chain(x: Any, coefficients: Sequence[float]) -> Any:
+    """The same polynomial in half the steps that wait for each other, for two more products.
 
-    Asked of the bits, since TVM simplifies ``x != x`` to false.
+    ``(c0 + c1 x) + x**2 (c2 + c3 x)`` and so on by halves (Estrin): for what much else waits for.
     """
+
+    def halves(powers: Sequence[Any], part: Sequence[float]) -> Any:
+        if len(part) == 1:
+            return _like(part[0], x)
+        level = (len(part) - 1).bit_length() - 1
+        low, high = part[: 1 << level], part[1 << level :]
+        return halves(powers, low) + halves(powers, high) * powers[level]
+
+    def with_powers(powers: list[Any]) -> Any:
+        if 1 << len(powers) >= len(coefficients):
+            return halves(powers, coefficients)
+        last = powers[-1]
+        return _let(last * last, lambda square: with_powers([*powers, square]), "p")
+
+    return with_powers([x])
+
+
+def _bits(x: Any) -> Any:
+    return tirx.reinterpret(_integers(x), x)
+
+
+def _size_and_sign(x: Any) -> tuple[Any, Any]:
+    """|x|, and the bits of its sign."""
     kind = _integers(x)
-    bits = tirx.reinterpret(kind, x) & tirx.const(0x7FFFFFFF, kind)
-    return tirx.Select(bits > tirx.const(0x7F800000, kind), x, result)
+    size = tirx.reinterpret(str(x.ty.dtype), _bits(x) & tirx.const(0x7FFFFFFF, kind))
+    return size, _bits(x) & tirx.const(-0x80000000, kind)
 
 
-def _power_of_two(n: Any, kind: str) -> Any:
-    """``2**n`` as float32, n an int32 in -126..127."""
-    return tirx.reinterpret(kind, (n + tirx.const(127, str(n.ty.dtype))) << 23)
+def _with_sign(size: Any, sign: Any) -> Any:
+    """`size`, which is not negative, with the sign of `_size_and_sign`."""
+    return tirx.reinterpret(str(size.ty.dtype), _bits(size) | sign)
+
+
+def _at_most(x: Any, limit: float) -> Any:
+    """min that keeps what is no number: a comparison with it is false."""
+    return tirx.Select(x > _like(limit, x), _like(limit, x), x)
+
+
+def _at_least(x: Any, limit: float) -> Any:
+    return tirx.Select(x < _like(limit, x), _like(limit, x), x)
+
+
+def _near_one(r: Any) -> Any:
+    """exp(r) for ``|r| <= ln(2) / 2``."""
+    return (r + _like(1.0, r)) + r * r * _short_chain(r, _EXP)
+
+
+def _scaled_exp(x: Any, shift: Any) -> Any:
+    """``exp(x) * 2**shift``, where that is a normal number.
+
+    It is ``2**n * exp(r)``, n the nearest integer to ``x / ln(2)``. The constant that rounds to n
+    has exponent bias and shift in its low bits, so a shift of bits makes the power of two.
+    """
+    magic = shift + _like(_ROUND + _EXPONENT_BIAS, x)
+
+    def with_biased(biased: Any) -> Any:
+        steps = biased - magic
+        remainder = (x - steps * _like(_LN2_HIGH, x)) - steps * _like(_LN2_LOW, x)
+        power = tirx.reinterpret(str(x.ty.dtype), _bits(biased) << 23)
+        return _let(remainder, _near_one, "r") * power
+
+    return _let(x * _like(_LOG2_E, x) + magic, with_biased, "b")
+
+
+def _moderate_exp(x: Any) -> Any:
+    """exp of what lies in -87..88: no power of two is out of range."""
+    return _scaled_exp(x, _like(0.0, x))
 
 
 def _exp(x: Any) -> Any:
-    """``2**n * exp(r)``, n the nearest integer to ``x / ln(2)``.
+    """exp of any number: the power of two in two factors.
 
-    The scale is applied in two halves, so that results below the normal numbers are right too.
+    So results below the normal numbers are right too, and those above the largest are infinite.
     """
-    kind, whole = str(x.ty.dtype), _integers(x)
-    clamped = tirx.max(tirx.min(x, _like(_EXP_HIGH, x)), _like(_EXP_LOW, x))
 
-    def with_biased(c: Any, biased: Any) -> Any:
-        steps = biased - _like(_ROUND, c)
-        n = tirx.reinterpret(whole, biased) - tirx.const(_ROUND_BITS, whole)
-        exact = c - steps * _like(_LN2_HIGH, c)
-        low = steps * _like(_LN2_LOW, c)
-        return _let(exact, lambda e: _let(low, lambda v: with_parts(e, v, n), "v"), "e")
+    def with_clamped(c: Any) -> Any:
+        negative = c < _like(0.0, c)
+        shift = tirx.Select(negative, _like(_SHIFT, c), _like(-_SHIFT, c))
+        back = tirx.Select(negative, _like(2.0**-_SHIFT, c), _like(2.0**_SHIFT, c))
+        return _scaled_exp(c, shift) * back
 
-    def with_parts(exact: Any, low: Any, n: Any) -> Any:
-        # r is rounded: what it lost comes back with the small terms.
-        remainder = exact - low
-        return _let(remainder, lambda r: with_rest(r, (exact - r) - low, n), "r")
-
-    def with_rest(r: Any, lost: Any, n: Any) -> Any:
-        value = (_horner(r, _EXP) * (r * r) + lost) + r + _like(1.0, r)
-        return _let(n, lambda i: scaled(value, i), "n")
-
-    def scaled(value: Any, n: Any) -> Any:
-        half = n >> 1
-        return value * _power_of_two(half, kind) * _power_of_two(n - half, kind)
-
-    def with_steps(c: Any) -> Any:
-        biased = c * _like(_LOG2_E, c) + _like(_ROUND, c)
-        return _let(biased, lambda b: with_biased(c, b), "b")
-
-    return _or_nan(x, _let(clamped, with_steps, "c"))
+    return _let(_at_least(_at_most(x, _EXP_HIGH), _EXP_LOW), with_clamped, "c")
 
 
 def _tanh(x: Any) -> Any:
     """An odd polynomial near 0, ``1 - 2 / (exp(2|x|) + 1)`` elsewhere."""
-    size = tirx.max(x, _like(0.0, x) - x)
+    size, sign = _size_and_sign(x)
     small = _let(x * x, lambda s: x + x * (s * _horner(s, _TANH)), "s")
 
     def with_size(t: Any) -> Any:
         one, two = _like(1.0, t), _like(2.0, t)
-        large = one - two / (_let(two * t, _exp, "d") + one)
-        signed = tirx.Select(x < _like(0.0, x), _like(0.0, x) - large, large)
-        return tirx.Select(t <= _like(_TANH_SMALL, t), small, signed)
+        large = one - two / (_let(two * t, _moderate_exp, "d") + one)
+        return tirx.Select(t <= _like(_TANH_SMALL, t), small, _with_sign(large, sign))
 
-    return _or_nan(x, _let(size, with_size, "t"))
+    return _let(_at_most(size, _TANH_ONE), with_size, "t")
 
 
 def _erf(x: Any) -> Any:
     """An odd polynomial near 0, ``1 - exp(-t - t * p(t))`` with ``t = |x|`` elsewhere."""
-    size = tirx.min(tirx.max(x, _like(0.0, x) - x), _like(_ERF_ONE, x))
+    size, sign = _size_and_sign(x)
     small = _let(x * x, lambda s: x + x * _horner(s, _ERF_SMALL), "s")
 
     def with_size(t: Any) -> Any:
-        exponent = _like(0.0, t) - (t + t * _horner(t, _ERF_LARGE))
-        large = _like(1.0, t) - _let(exponent, _exp, "e")
-        signed = tirx.Select(x < _like(0.0, x), _like(0.0, x) - large, large)
-        return tirx.Select(t <= _like(_ERF_SWITCH, t), small, signed)
+        exponent = t * _short_chain(t, [-c for c in _ERF_LARGE]) - t
+        large = _like(1.0, t) - _let(exponent, _moderate_exp, "e")
+        return tirx.Select(t <= _like(_ERF_SWITCH, t), small, _with_sign(large, sign))
 
-    return _or_nan(x, _let(size, with_size, "t"))
+    return _let(_at_most(size, _ERF_ONE), with_size, "t")
 
 
 def _sigmoid(x: Any) -> Any:
     """``1 / (1 + e)`` or ``e / (1 + e)`` with ``e = exp(-|x|)``, which cannot overflow."""
     zero, one = _like(0.0, x), _like(1.0, x)
-    size = tirx.max(x, zero - x)
+    size, _ = _size_and_sign(x)
 
     def with_exp(e: Any) -> Any:
         return _let(one + e, lambda s: with_sum(e, s), "s")
@@ -178,7 +218,11 @@ def _sigmoid(x: Any) -> Any:
         lost = (e - (s - one)) * (one - _like(0.5, e) * e)
         return _let(quotient, lambda q: q - q * lost, "q")
 
-    return _or_nan(x, _let(zero - size, lambda t: _let(_exp(t), with_exp, "e"), "t"))
+    def with_size(t: Any) -> Any:
+        small = _scaled_exp(t, _like(_SHIFT, t)) * _like(2.0**-_SHIFT, t)
+        return _let(small, with_exp, "e")
+
+    return _let(_at_least(zero - size, _EXP_LOW), with_size, "t")
 
 
 _FUNCTIONS: dict[str, Build] = {
