@@ -138,7 +138,7 @@ def _at_least(x: Any, limit: float) -> Any:
 
 def _near_one(r: Any) -> Any:
     """exp(r) for ``|r| <= ln(2) / 2``."""
-    return (r + _like(1.0, r)) + r * r * _short_chain(r, _EXP)
+    return (r + r * r * _short_chain(r, _EXP)) + _like(1.0, r)
 
 
 def _scaled_exp(x: Any, shift: Any) -> Any:

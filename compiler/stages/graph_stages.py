@@ -11,6 +11,7 @@ from compiler.stages.batch_norm import fold_batch_norm
 from compiler.stages.block_layout import block_layout
 from compiler.stages.broadcasts import keep_sums_apart
 from compiler.stages.clamp_indices import clamp_indices
+from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
 from compiler.stages.legalize import legalize
 from compiler.stages.provenance import record_groups, separate_calls
@@ -28,6 +29,7 @@ def graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
         Stage("decompose-ops", transform.DecomposeOpsForInference()),
         Stage("fold-constants", fold_constants),  # weights as arrays: legalize packs them
         Stage("canonicalize", transform.CanonicalizeBindings()),
+        Stage("multiply-by-reciprocals", multiply_by_reciprocals),  # its constants are known now
         Stage("eliminate-common", transform.EliminateCommonSubexpr()),
         Stage("clamp-indices", clamp_indices),
         Stage("dispatch-sort-scan", DispatchSortScan()),  # cumsum has no other lowering
