@@ -16,6 +16,9 @@ CONV2D = "conv2d"
 CONV2D_TRANSPOSE = "conv2d-transpose"  # as CONV2D, a channel for each phase of the strides
 DEPTHWISE_CONV2D = "depthwise-conv2d"  # [N, C, OH, OW] += input[N, C, H, W] * weight[C, KH, KW]
 BLOCKED_DEPTHWISE_CONV2D = "blocked-depthwise-conv2d"  # [N, C/B, OH, OW, B], B in lanes
-MATMUL = "matmul"  # [B, M/T, T, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]
+MATMUL = "matmul"  # [B, M, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]
 LANE_SUMS = "lane-sums"  # [*rows, lane] over chunks: reduced lane by lane, in vectors
 ROW_VALUE = "row-value"  # of one row: computed once, read for all its elements
+
+# Loop annotation: the last iteration does less than the others and shall have code of its own.
+TAIL = "tunesmith.tail"

@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
-from schedules import match
+from schedules import match, roles
 
 # ScheduleError and InternalError are RuntimeErrors; some checks of arguments raise ValueError.
 PrimitiveError = (RuntimeError, ValueError)
@@ -65,25 +65,42 @@ def fuse_loops(sch: s_tir.Schedule, loops: Sequence[Any]) -> Any:
     return loops[0] if len(loops) == 1 else sch.fuse(*loops)
 
 
-def flatten_leading_axes(sch: s_tir.Schedule, block: Any) -> None:
-    """Make all axes of a spatial block but the last one axis.
+def flatten_axes(sch: s_tir.Schedule, block: Any, first: int, count: int) -> None:
+    """Make `count` axes of a spatial block, from the one numbered `first`, one axis.
 
     A tile of it can then cross the end of an inner axis: 4 x 49 rows are 14 tiles of 14.
     """
-    *leading, _ = match.axis_extents(sch, block)
-    if sum(extent > 1 for extent in leading) < 2:
+    extents = match.axis_extents(sch, block)
+    end = first + count
+    if count < 2 or sum(extent > 1 for extent in extents[first:end]) < 2:
         return
 
     def flat(*indices: Any) -> list[Any]:
         position: Any = 0
-        for index, extent in zip(indices, leading, strict=False):
+        for index, extent in zip(indices[first:end], extents[first:end], strict=True):
             position = position * extent + index
-        return [position, indices[-1]]
+        return [*indices[:first], position, *indices[end:]]
 
     index_map = tirx.IndexMap.from_func(
-        flat, ndim=len(leading) + 1, index_dtype=match.index_type(sch, block)
+        flat, ndim=len(extents), index_dtype=match.index_type(sch, block)
     )
     sch.transform_block_layout(block, index_map)
+
+
+def split_drawn(sch: s_tir.Schedule, loop: Any, tile: int, most: int) -> list[Any]:
+    """Split a loop by a tile that is drawn, `tile` by default; the last tile may be smaller."""
+    extent = match.extent(sch, loop)
+    candidates = list(range(1, min(extent, max(tile, most)) + 1))
+    drawn = sch.sample_categorical(
+        candidates, [1.0 / len(candidates)] * len(candidates), decision=candidates.index(tile)
+    )
+    return list(sch.split(loop, factors=[None, drawn]))
+
+
+def mark_tails(sch: s_tir.Schedule, *loops: Any) -> None:
+    """Let the last iteration of each loop have code of its own if it does less."""
+    for loop in loops:
+        sch.annotate(loop, roles.TAIL, 1)
 
 
 def parallelize(sch: s_tir.Schedule, loops: Sequence[Any]) -> None:

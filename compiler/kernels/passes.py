@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import tvm
 from tvm import s_tir, tirx
 from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.vector_tails import split_vector_tails
 
 
-def _split_tails(func: PrimFunc, mod: IRModule, context: object) -> PrimFunc:
-    del mod, context
-    return split_vector_tails(func)
+def _pass(rewrite: Callable[[PrimFunc], PrimFunc]) -> Any:
+    """A function's rewriting as a pass of TVM."""
+
+    def run(func: PrimFunc, mod: IRModule, context: object) -> PrimFunc:
+        del mod, context
+        return rewrite(func)
+
+    return tirx.transform.prim_func_pass(run, opt_level=0, name=f"tunesmith.{rewrite.__name__}")
 
 
 def lower_to_loops(func: PrimFunc, target: tvm.target.Target) -> PrimFunc:
@@ -36,7 +45,8 @@ def lower_to_loops(func: PrimFunc, target: tvm.target.Target) -> PrimFunc:
         tir.BF16ComputeLegalize(),
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
-        tir.prim_func_pass(_split_tails, opt_level=0, name="tunesmith.SplitVectorTails"),
+        *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
+        _pass(split_vector_tails),
         tir.VectorizeLoop(True),
         tir.StorageRewrite(),
         blocks.HoistIfThenElse(),

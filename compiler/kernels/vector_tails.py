@@ -19,6 +19,9 @@ def split_vector_tails(func: PrimFunc) -> PrimFunc:
 
     before: vectorized lane: if (c(lane)): body   or   vectorized lane: x[lane] = c(lane) ? a : b
     after:  if (c(last lane)): (vectorized lane: body) else: (for lane: if (c(lane)): body)
+
+    before: vectorized lane: x[lane] = c ? a : b       (c the same for all lanes)
+    after:  if (c): (vectorized lane: x[lane] = a) else: (vectorized lane: x[lane] = b)
     """
 
     def visit(loop: Any, mutator: Any) -> Any:
@@ -29,31 +32,47 @@ def split_vector_tails(func: PrimFunc) -> PrimFunc:
 
 
 def _split(loop: Any) -> Any:
-    found = _test_of(loop.body)
     lane, last = loop.loop_var, loop.min + loop.extent - 1
+    choice = _choice_of(loop.body)
+    if choice is not None and not _mentions(choice[0], lane):
+        condition, body, otherwise = choice
+        return tirx.IfThenElse(condition, _again(loop, body), _again(loop, otherwise))
+    found = _test_of(loop.body)
     if found is None or not _holds_below(found[0], lane):
         return loop
     condition, body = found
-    again = tirx.Var(lane.name, lane.ty)  # a variable is bound once in a function
     return tirx.IfThenElse(
         _replaced(condition, lane, last),
-        tirx.For(
-            again, loop.min, loop.extent, tirx.ForKind.VECTORIZED, _replaced(body, lane, again)
-        ),
+        _again(loop, body),
         tirx.For(lane, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body),
     )
+
+
+def _again(loop: Any, body: Any) -> Any:
+    """The loop around another body, with a variable of its own: one is bound once in a function."""
+    lane = tirx.Var(loop.loop_var.name, loop.loop_var.ty)
+    body = _replaced(body, loop.loop_var, lane)
+    return tirx.For(lane, loop.min, loop.extent, loop.kind, body)
 
 
 def _test_of(body: Any) -> tuple[Any, Any] | None:
     """The condition of a body, and what is done where it holds."""
     if isinstance(body, tirx.IfThenElse) and body.else_case is None:
         return body.condition, body.then_case
+    choice = _choice_of(body)
+    return None if choice is None else choice[:2]
+
+
+def _choice_of(body: Any) -> tuple[Any, Any, Any] | None:
+    """The condition of a store of one of two values, and the two stores."""
     value = getattr(body, "value", None)
     if not isinstance(body, tirx.BufferStore) or not isinstance(value, tvm.ir.Call):
         return None
     if not value.op.name.endswith(".if_then_else"):
         return None
-    return value.args[0], tirx.BufferStore(body.buffer, value.args[1], body.indices)
+    condition, *values = value.args
+    one, other = (tirx.BufferStore(body.buffer, value, body.indices) for value in values)
+    return condition, one, other
 
 
 def _replaced(node: Any, variable: Any, value: Any) -> Any:

@@ -30,20 +30,20 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
-    _, channels, _, width, *out_block = match.axis_extents(sch, epilogue)
+    _, channels, _, _, *out_block = match.axis_extents(sch, epilogue)
     registers = spec.vector.register_count
-    tile = choose_tile(blocks, columns, registers, row=width)
+    tile = choose_tile(blocks, columns, registers)
     store = sch.cache_write(conv, 0, "local")
-    batch, channel, row, column, *lane = sch.get_loops(epilogue)
-    if match.extent(sch, row) != rows:  # pointwise: all positions are one row
-        row, column = sch.split(sch.fuse(row, column), factors=[1, None])
-    columns_tile = sch.sample_perfect_tile(
-        column,
-        n=2,
-        max_innermost_factor=registers,
-        decision=[columns // tile.columns, tile.columns],
-    )
-    outer_column, inner_column = sch.split(column, factors=columns_tile)
+    positions = match.axis_extents(sch, epilogue)[2:4]
+    if positions[0] != rows:  # pointwise: all positions are one row
+        steps.flatten_axes(sch, epilogue, 2, 2)
+    batch, channel, *position = sch.get_loops(epilogue)
+    lane = [position.pop()] if out_block else []
+    if len(position) == 1 or match.extent(sch, position[0]) != rows:
+        position = sch.split(steps.fuse_loops(sch, position), factors=[1, None])
+    row, column = position
+    outer_column, inner_column = steps.split_drawn(sch, column, tile.columns, registers)
+    steps.mark_tails(sch, outer_column)
     if out_block:
         block_tile = tile.blocks * lanes // out_block[0]
         outer_channel, block = sch.split(channel, factors=[None, block_tile])

@@ -40,7 +40,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     tile = choose_tile(blocks, columns, spec.vector.register_count)
     batch, group, block, row, column, lane = list(sch.get_loops(store))[1:]
     outer_block, inner_block = sch.split(block, factors=[None, tile.blocks])
-    outer_column, inner_column = sch.split(column, factors=[None, tile.columns])
+    outer_column, inner_column = steps.split_drawn(
+        sch, column, tile.columns, spec.vector.register_count
+    )
+    steps.mark_tails(sch, outer_column)
     sch.reorder(batch, group, row, outer_block, outer_column, inner_block, inner_column, lane)
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)
     sch.compute_at(pad, shared, preserve_unit_loops=True)

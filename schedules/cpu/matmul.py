@@ -14,15 +14,22 @@ from schedules.fused import FusedSum, fused_sum
 
 # Steps of k in a row: the loop's own instructions are paid once for all of them.
 UNROLLED_DEPTH = 4
+# A tile of the product: batch, row, panel, lane.
+TILE_AXES = 4
+FLOAT_BYTES = 4
+# With fewer tiles in a chunk of rows the right operand is read too often.
+LEAST_CHUNK_TILES = 4
+# Groups of columns for each core: enough to share them evenly.
+GROUPS_FOR_EACH_CORE = 4
 
 
 def matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
-    """Keep a tile of sums in registers over the whole depth.
+    """Keep a tile of sums in registers over the whole depth, rows of the left operand in cache.
 
     Matches: one block of role MATMUL, perhaps packing before it, element-wise blocks after it.
     before: for b, m, n: for k: acc;   for b, m, n: epilogue
-    after:  parallel b, m/tile, n/tile: (for k: unrolled n, m: vectorized lane: acc;
-              for m, n: vectorized lane: epilogue)
+    after:  parallel b, group of columns: for chunk of rows: for n/tile, m/tile:
+              (for k: unrolled m, n: vectorized lane: acc;   for m, n: vectorized lane: epilogue)
     """
     kernel = fused_sum(func, role=roles.MATMUL, before=roles.PACK)
     if kernel is None:
@@ -33,24 +40,27 @@ def matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, product, epilogue, pack = kernel.sch, kernel.main, kernel.epilogue, kernel.before
-    batch, blocks, rows, panels, lanes, _ = match.axis_extents(sch, product)
+    batch, rows, panels, lanes, depth = match.axis_extents(sch, product)
     registers = spec.vector.register_count
     tile = choose_tile(panels, rows, registers)
     store = sch.cache_write(product, 0, "local")
+    leading_axes = len(match.axis_extents(sch, epilogue)) - 1
     if batch == 1:
-        steps.flatten_leading_axes(sch, epilogue)
+        steps.flatten_axes(sch, epilogue, 0, leading_axes)
     *leading, column = sch.get_loops(epilogue)
     matrices = [steps.fuse_loops(sch, leading[:-1])] if batch > 1 else []
     row = leading[-1] if batch > 1 else steps.fuse_loops(sch, leading)
-    row_block, row = sch.split(row, factors=[blocks, rows])
-    rows_tile = sch.sample_perfect_tile(
-        row, n=2, max_innermost_factor=registers, decision=[rows // tile.columns, tile.columns]
+    outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, registers)
+    chunk, outer_row = sch.split(
+        outer_row, factors=[None, _chunk_tiles(rows, tile.columns, depth, spec)]
     )
-    outer_row, inner_row = sch.split(row, factors=rows_tile)
-    outer_row = sch.fuse(row_block, outer_row)
+    steps.mark_tails(sch, chunk, outer_row)
     outer_column, panel, lane = sch.split(column, factors=[None, tile.blocks, lanes])
-    # Columns outside rows: a panel of the right operand stays in cache for all rows.
-    sch.reorder(*matrices, outer_column, outer_row, inner_row, panel, lane)
+    group, outer_column = sch.split(
+        outer_column, factors=[_column_groups(panels // tile.blocks, chunk, sch, spec), None]
+    )
+    # Columns outside rows: a panel of the right operand stays in cache for a chunk of rows.
+    sch.reorder(*matrices, group, chunk, outer_column, outer_row, inner_row, panel, lane)
     for moved in (store, product):
         sch.compute_at(moved, outer_row, preserve_unit_loops=True)
     if pack is not None:
@@ -59,12 +69,27 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.unroll(panel)
     if pack is not None and matrices:
         sch.parallel(matrices[0])
-        depth = 3
     else:
-        sch.parallel(steps.fuse_loops(sch, [*matrices, outer_column, outer_row]))
-        depth = 1
-    _sums_in_registers(sch, product, depth)
-    steps.unroll_tile(sch, store, depth=depth)
+        sch.parallel(steps.fuse_loops(sch, [*matrices, group]))
+    _sums_in_registers(sch, product)
+    steps.unroll_tile(sch, store, depth=len(sch.get_loops(store)) - TILE_AXES)
+
+
+def _chunk_tiles(rows: int, tile_rows: int, depth: int, spec: TargetSpec) -> int:
+    """Tiles of rows in a chunk: rows of the left operand that take half of the L2 cache."""
+    tiles = -(-rows // tile_rows)
+    fitting = spec.cache.l2_bytes // 2 // (tile_rows * depth * FLOAT_BYTES)
+    if fitting >= tiles:
+        return tiles
+    chunk = steps.largest_divisor(tiles, max(1, fitting))
+    return chunk if chunk >= LEAST_CHUNK_TILES else tiles
+
+
+def _column_groups(tiles: int, chunk: Any, sch: s_tir.Schedule, spec: TargetSpec) -> int:
+    """Groups of column tiles that cores share: all apart, few where groups read rows in chunks."""
+    if match.extent(sch, chunk) == 1:
+        return tiles
+    return steps.largest_divisor(tiles, GROUPS_FOR_EACH_CORE * spec.cores.count)
 
 
 def _place_pack(sch: s_tir.Schedule, pack: Any, matrices: list[Any]) -> None:
@@ -78,16 +103,16 @@ def _place_pack(sch: s_tir.Schedule, pack: Any, matrices: list[Any]) -> None:
     sch.vectorize(loops[-1])
 
 
-def _sums_in_registers(sch: s_tir.Schedule, product: Any, depth: int) -> None:
+def _sums_in_registers(sch: s_tir.Schedule, product: Any) -> None:
     """Depth outside, the tile unrolled, one vector innermost."""
-    batch, block, row, panel, lane, k = list(sch.get_loops(product))[depth:]
+    *outer, batch, row, panel, lane, k = list(sch.get_loops(product))
     size = match.extent(sch, k)
     steps_of_k = steps.largest_divisor(size, UNROLLED_DEPTH)
     outer_k, inner_k = sch.split(k, factors=[None, steps_of_k])
     # Panels inside rows: one broadcast left element is live, beside the panels.
-    sch.reorder(batch, block, outer_k, inner_k, row, panel, lane)
+    sch.reorder(batch, outer_k, inner_k, row, panel, lane)
     for loop in (inner_k, panel, row):
         sch.unroll(loop)
     sch.vectorize(lane)
     start = sch.decompose_reduction(product, outer_k)
-    steps.unroll_tile(sch, start, depth=depth)
+    steps.unroll_tile(sch, start, depth=len(outer))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tvm import s_tir
 
-from schedules import steps
+from schedules import match, steps
 
-# Fewer independent sums than this leave the multiply-add units waiting: 2 units x 4 cycles.
-LEAST_ACCUMULATORS = 8
-
-
+# What cores of today have in common: two multiply-adds and two loads begin in a cycle, and a
+# multiply-add waits 4 cycles for the one before it. Where vectors are handled in halves all
+# three double together.
+# Weights come from the second-level cache: a vector in a cycle.
+FMAS_A_CYCLE, LOADS_A_CYCLE, WEIGHTS_A_CYCLE, FMA_LATENCY_CYCLES = 2, 2, 1, 4
 # Vectors of output in a tile; many only where there are few positions.
-BLOCK_TILES = (1, 2, 4, 8)
+BLOCK_TILES = (1, 2, 3, 4, 6, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +35,44 @@ class Tile:
         """Vectors of weights and broadcast inputs loaded for each multiply-add."""
         return (self.blocks + self.columns) / self.accumulators
 
+    @property
+    def cycles(self) -> float:
+        """Cycles of one step of the reduction: the slowest of arithmetic, loads and latency."""
+        return max(
+            self.accumulators / FMAS_A_CYCLE,
+            (self.blocks + self.columns) / LOADS_A_CYCLE,
+            self.blocks / WEIGHTS_A_CYCLE,
+            FMA_LATENCY_CYCLES,
+        )
 
-def choose_tile(blocks: int, columns: int, registers: int, row: int | None = None) -> Tile:
-    """Return the tile with the fewest loads that fits the registers and divides the output.
 
+def choose_tile(blocks: int, columns: int, registers: int) -> Tile:
+    """Return the tile with the fewest cycles for the whole output, of these the fewest loads.
+
+    Blocks are divided evenly; the last tile of columns may be smaller than the others.
     Registers hold the accumulators, one vector of weights for each block and one broadcast input.
 
     Args:
         blocks: vectors of output at one position.
         columns: positions.
-        row: positions come in rows of this many; a tile is part of a row or whole rows.
     """
-    best = Tile(1, 1)
-    for block_tile in BLOCK_TILES:
-        if blocks % block_tile:
-            continue
-        room = (registers - block_tile - 1) // block_tile
-        tile = Tile(block_tile, _most_columns(columns, max(1, room), row or columns))
-        if _rank(tile) > _rank(best):
-            best = tile
-    return best
+    tiles = _fitting_tiles(blocks, columns, registers)
+    return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
 
 
-def _most_columns(columns: int, room: int, row: int) -> int:
-    fitting = [d for d in range(1, min(columns, room) + 1) if columns % d == 0]
-    return max(d for d in fitting if row % d == 0 or d % row == 0)
+def _fitting_tiles(blocks: int, columns: int, registers: int) -> Iterator[Tile]:
+    for block_tile in (count for count in BLOCK_TILES if blocks % count == 0):
+        room = max(1, (registers - block_tile - 1) // block_tile)
+        for tile in range(1, min(columns, room) + 1):
+            yield Tile(block_tile, tile)
 
 
-def _rank(tile: Tile) -> tuple[int, float]:
-    return min(tile.accumulators, LEAST_ACCUMULATORS), -tile.loads_for_each_sum
+def _cost(tile: Tile, blocks: int, columns: int) -> tuple[float, float]:
+    whole, rest = divmod(columns, tile.columns)
+    cycles = whole * tile.cycles
+    if rest:
+        cycles += Tile(tile.blocks, rest).cycles
+    return cycles * (blocks // tile.blocks), tile.loads_for_each_sum
 
 
 def sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
@@ -70,7 +81,11 @@ def sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     Below its first `depth` loops the block has a tile of one batch, group and row.
     """
     loops = list(sch.get_loops(conv))[depth:]
-    batch, group, block, row, column, lane, *reduction = loops
+    batch, group, block, row, column, lane, channel, *taps, inner_channel = loops
+    # Channels innermost: LLVM unrolls that loop, and between taps it would find inputs to keep
+    # for the next one, of which the registers cannot hold as many.
+    plain = match.extent(sch, inner_channel) == 1
+    reduction = [*taps, inner_channel, channel] if plain else [channel, *taps, inner_channel]
     # Blocks inside columns: one broadcast input is live, beside the weights of all blocks.
     sch.reorder(batch, group, row, *reduction, column, block, lane)
     for loop in (block, column):

@@ -6,26 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules.cpu.register_tile import Tile, choose_tile
+from schedules.cpu.register_tile import FMAS_A_CYCLE, Tile, choose_tile
 
 REGISTERS = [16, 32]
 
 
 @given(st.integers(1, 64), st.integers(1, 200), st.sampled_from(REGISTERS))
-def test_tile_fits_and_divides(blocks: int, columns: int, registers: int) -> None:
+def test_tile_fits_and_divides_the_blocks(blocks: int, columns: int, registers: int) -> None:
     tile = choose_tile(blocks, columns, registers)
     assert blocks % tile.blocks == 0
-    assert columns % tile.columns == 0
+    assert tile.columns <= columns
     if tile.columns > 1:  # accumulators, a vector of weights for each block, a broadcast input
         assert tile.accumulators + tile.blocks + 1 <= registers
 
 
-@given(st.integers(1, 32), st.integers(1, 12), st.integers(1, 12), st.sampled_from(REGISTERS))
-def test_tile_is_a_part_of_a_row_or_whole_rows(
-    blocks: int, rows: int, row: int, registers: int
+@given(st.integers(1, 16), st.integers(12, 200), st.sampled_from(REGISTERS))
+def test_no_number_of_columns_costs_much_more_than_its_arithmetic(
+    pairs: int, columns: int, registers: int
 ) -> None:
-    tile = choose_tile(blocks, rows * row, registers, row=row)
-    assert row % tile.columns == 0 or tile.columns % row == 0
+    tile = choose_tile(2 * pairs, columns, registers)
+    whole, rest = divmod(columns, tile.columns)
+    cycles = whole * tile.cycles + (Tile(tile.blocks, rest).cycles if rest else 0)
+    assert cycles <= 1.15 * columns * tile.blocks / FMAS_A_CYCLE
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,8 @@ def test_tile_is_a_part_of_a_row_or_whole_rows(
         (8, 56, 32, 8),
         (1, 56, 16, 8),
         (4, 49, 32, 8),  # 7 x 7 positions
+        (64, 49, 16, 8),
+        (24, 197, 16, 8),  # a prime number of rows
         (8, 1, 32, 8),  # a matrix-vector product: blocks give the independent sums
     ],
 )
@@ -45,4 +49,9 @@ def test_enough_independent_sums_where_the_shape_has_them(
 
 def test_squarer_tile_loads_less() -> None:
     assert Tile(2, 12).loads_for_each_sum < Tile(1, 24).loads_for_each_sum
-    assert choose_tile(2, 12, 32) == Tile(2, 12)
+    assert choose_tile(4, 12, 32) == Tile(4, 6)
+
+
+def test_last_tile_counts() -> None:
+    # 7 columns are 4 + 3; tiles of 5 leave 2, which wait for their own results.
+    assert choose_tile(2, 7, 16) == Tile(2, 4)

@@ -80,3 +80,15 @@ def test_split_where_the_last_lane_speaks_for_all(condition: Callable[[Any], Any
 def test_other_conditions_stay(condition: Callable[[Any], Any]) -> None:
     func, loop = _vector_loop(condition)
     assert split_vector_tails(func).body.same_as(loop)
+
+
+def test_choice_that_is_the_same_for_all_lanes_is_made_once() -> None:
+    def padded(i: Any, lane: Any) -> Any:
+        return tirx.if_then_else(i < 3, x[i, lane], tirx.const(0.0, "float32"))
+
+    x = te.placeholder((3, LANES), "float32", name="x")
+    sch = Schedule(te.create_prim_func([x, te.compute((5, LANES), padded, name="y")]))
+    sch.vectorize(sch.get_loops("y")[-1])
+    lowered = lower_to_loops(sch.mod["main"], tvm_target(fixed_spec()))
+    assert "else:" in str(lowered.script())
+    assert str(lowered.script()).count("range") == 1  # of the rows: no loop over lanes

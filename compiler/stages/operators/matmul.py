@@ -27,22 +27,6 @@ class MatmulSignature:
     shared_right: bool  # one right operand for the whole batch
 
 
-# Rows that a register tile can hold beside any number of panels; a tile of 8 is a good one.
-_MOST_TILE_ROWS, _LEAST_TILE_ROWS, _USUAL_TILE_ROWS = 14, 6, 8
-
-
-def row_blocks(rows: int) -> tuple[int, int]:
-    """Return (blocks, rows in each) to compute, so that a good register tile divides a block.
-
-    197 rows, a prime, become 25 blocks of 8: the rows too many repeat the last one and are
-    dropped, which costs less than narrow tiles. Other numbers of rows stay one block.
-    """
-    tiles = range(_LEAST_TILE_ROWS, _MOST_TILE_ROWS + 1)
-    if rows <= _MOST_TILE_ROWS or any(rows % tile == 0 for tile in tiles):
-        return 1, rows
-    return -(-rows // _USUAL_TILE_ROWS), _USUAL_TILE_ROWS
-
-
 def panel_count(columns: int, lanes: int) -> int:
     """Panels that hold the columns; one more where that lets a tile be two panels wide.
 
@@ -103,17 +87,15 @@ def packed_matmul(
     """
     right_batch, count, _, lanes = (int(extent) for extent in panels.shape)
     left_rows = [int(extent) for extent in left.shape[:-1]]
-    blocks, block_rows = row_blocks(sig.m)
     k = te.reduce_axis((0, sig.k), "k")
 
-    def accumulate(b: Any, block: Any, m: Any, panel: Any, lane: Any) -> Any:
-        m = m if blocks == 1 else tirx.min(block * block_rows + m, sig.m - 1)
+    def accumulate(b: Any, m: Any, panel: Any, lane: Any) -> Any:
         row = _spread_index(b * sig.m + m, left_rows)
         right = panels[b if right_batch > 1 else 0, panel, k, lane]
         return te.sum(left[(*row, k)] * right, axis=k)
 
     blocked = te.compute(
-        (sig.batch, blocks, block_rows, count, lanes),
+        (sig.batch, sig.m, count, lanes),
         accumulate,
         name="matmul",
         attrs={roles.ROLE: roles.MATMUL},
@@ -122,8 +104,7 @@ def packed_matmul(
     def plain(*indices: Any) -> Any:
         b, m = _matrix_and_row(indices[:-1], out_shape[:-1], sig)
         column = indices[-1]
-        where = (m // block_rows, m % block_rows, column // lanes, column % lanes)
-        return blocked[(b, *where)]
+        return blocked[b, m, column // lanes, column % lanes]
 
     return te.compute(out_shape, plain, name="unpack", attrs={roles.ROLE: roles.UNPACK})
 
