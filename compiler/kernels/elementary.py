@@ -136,11 +136,6 @@ def _at_least(x: Any, limit: float) -> Any:
     return tirx.Select(x < _like(limit, x), _like(limit, x), x)
 
 
-def _near_one(r: Any) -> Any:
-    """exp(r) for ``|r| <= ln(2) / 2``."""
-    return (r + r * r * _short_chain(r, _EXP)) + _like(1.0, r)
-
-
 def _scaled_exp(x: Any, shift: Any) -> Any:
     """``exp(x) * 2**shift``, where that is a normal number.
 
@@ -153,7 +148,10 @@ def _scaled_exp(x: Any, shift: Any) -> Any:
         steps = biased - magic
         remainder = (x - steps * _like(_LN2_HIGH, x)) - steps * _like(_LN2_LOW, x)
         power = tirx.reinterpret(str(x.ty.dtype), _bits(biased) << 23)
-        return _let(remainder, _near_one, "r") * power
+        return _let(remainder, lambda r: _let(power, lambda p: with_parts(r, p), "p"), "r")
+
+    def with_parts(r: Any, power: Any) -> Any:
+        return (r + r * r * _short_chain(r, _EXP)) * power + power
 
     return _let(x * _like(_LOG2_E, x) + magic, with_biased, "b")
 
@@ -206,23 +204,25 @@ def _erf(x: Any) -> Any:
 
 def _sigmoid(x: Any) -> Any:
     """``1 / (1 + e)`` or ``e / (1 + e)`` with ``e = exp(-|x|)``, which cannot overflow."""
-    zero, one = _like(0.0, x), _like(1.0, x)
-    size, _ = _size_and_sign(x)
+    one = _like(1.0, x)
+    kind = _integers(x)
+    opposite_size = tirx.reinterpret(str(x.ty.dtype), _bits(x) | tirx.const(-0x80000000, kind))
+    is_negative = _bits(x) < tirx.const(0, kind)
 
     def with_exp(e: Any) -> Any:
         return _let(one + e, lambda s: with_sum(e, s), "s")
 
     def with_sum(e: Any, s: Any) -> Any:
-        quotient = tirx.Select(x < zero, e, one) / s
-        # What 1 + e lost in rounding, times 1 / s to the few bits that matter.
-        lost = (e - (s - one)) * (one - _like(0.5, e) * e)
+        quotient = tirx.Select(is_negative, e, one) / s
+        # What 1 + e lost in rounding; undivided by s, as it matters where e is small.
+        lost = e - (s - one)
         return _let(quotient, lambda q: q - q * lost, "q")
 
     def with_size(t: Any) -> Any:
         small = _scaled_exp(t, _like(_SHIFT, t)) * _like(2.0**-_SHIFT, t)
         return _let(small, with_exp, "e")
 
-    return _let(_at_least(zero - size, _EXP_LOW), with_size, "t")
+    return _let(_at_least(opposite_size, _EXP_LOW), with_size, "t")
 
 
 _FUNCTIONS: dict[str, Build] = {
