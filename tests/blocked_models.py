@@ -8,12 +8,15 @@ from onnx import helper
 from tests.onnx_models import make_model, weights
 
 
-def chain_model(*, last: str = "Conv", channels: int = 8) -> onnx.ModelProto:
+def chain_model(
+    *, last: str = "Conv", channels: int = 8, after_depthwise: str = ""
+) -> onnx.ModelProto:
     """x -> convolution -> depthwise -> pointwise -> `last` -> y.
 
     Args:
         last: "Conv", or the operator that ends the chain: "Softmax", "GlobalAveragePool".
         channels: of everything between.
+        after_depthwise: an operator on each element, none if empty.
     """
     nodes = [
         helper.make_node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
@@ -21,9 +24,13 @@ def chain_model(*, last: str = "Conv", channels: int = 8) -> onnx.ModelProto:
         helper.make_node(
             "Conv", ["r0", "w1"], ["c1"], name="depthwise", group=channels, pads=[1, 1, 1, 1]
         ),
-        helper.make_node("Conv", ["c1", "w2"], ["c2"], name="pointwise"),
+        helper.make_node("Conv", ["d1", "w2"], ["c2"], name="pointwise"),
         helper.make_node("Add", ["c2", "r0"], ["a2"], name="residual"),
     ]
+    if after_depthwise:
+        nodes.insert(3, helper.make_node(after_depthwise, ["c1"], ["d1"], name=after_depthwise))
+    else:
+        nodes[2].output[0] = "d1"
     constants = {
         "w0": weights(channels, 3, 3, 3, seed=0),
         "w1": weights(channels, 1, 3, 3, seed=1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tvm import s_tir
 from tvm.tirx import PrimFunc
 
@@ -20,6 +22,9 @@ def blocked_depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule
     before: for n, c, y, x, lane: for ky, kx: acc;   for n, c, y, x, lane: epilogue
     after:  parallel n, c, y: (pad rows; for x/tile: (unrolled ky, kx, x: vectorized lane: acc;
               for x: vectorized lane: epilogue))
+    dear:   parallel n, c, y: (pad rows; for x/tile: (acc; for x: vectorized lane: store sum);
+              for x: vectorized lane: epilogue), where the epilogue calls exp or the like: its
+            constants and the sums do not fit the registers together.
     """
     kernel = fused_sum(func, role=roles.BLOCKED_DEPTHWISE_CONV2D, before=roles.PAD)
     if kernel is None:
@@ -33,20 +38,30 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     batch, blocks, _, columns, _ = match.axis_extents(sch, conv)[:5]
     # Half of the registers: the others hold weights and what is loaded ahead.
     tile = steps.largest_divisor(columns, spec.vector.register_count // 2)
-    n, block, row, column, lane = sch.get_loops(epilogue)
-    outer_column, inner_column = sch.split(column, factors=[None, tile])
+    dear = match.calls_functions(sch, epilogue)
+    stored = sch.cache_write(conv, 0, "local") if dear else epilogue
+    n, block, row, *_, lane = sch.get_loops(epilogue)
     plane = sch.fuse(n, block)
     whole = pad is not None and batch * blocks >= PLANE_SHARE
     shared = plane if whole else sch.fuse(plane, row)
-    depth = 3 if whole else 2  # the loops outside a tile
+    if dear:
+        sch.compute_at(stored, row if whole else shared, preserve_unit_loops=True)
+        sch.vectorize(lane)
+    *_, column, lane = sch.get_loops(stored)
+    outer_column, inner_column = sch.split(column, factors=[None, tile])
+    depth = len(sch.get_loops(stored)) - 2
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)
     if pad is not None:
         steps.pad_rows(sch, pad, shared)
     sch.parallel(shared)
     sch.vectorize(lane)
     sch.unroll(inner_column)
-    below = list(sch.get_loops(conv))[depth:]
-    *single, column, lane, tap_y, tap_x = below
+    _sums_in_registers(sch, conv, depth)
+
+
+def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+    """Taps outside, the tile's columns unrolled, one vector innermost."""
+    *single, column, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
     sch.reorder(*single, tap_y, tap_x, column, lane)
     for loop in (tap_y, tap_x, column):
         sch.unroll(loop)

@@ -21,12 +21,16 @@ def _kernels(model: Model) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "kernel"),
-    [("conv2d", 2), ("blocked-depthwise-conv2d", 1)],
-    ids=["conv2d", "depthwise"],
+    ("rule", "kernel", "after_depthwise"),
+    [
+        ("conv2d", 2, ""),
+        ("blocked-depthwise-conv2d", 1, ""),
+        ("blocked-depthwise-conv2d", 1, "Sigmoid"),
+    ],
+    ids=["conv2d", "depthwise", "depthwise-sigmoid"],
 )
-def test_blocked(golden: Golden, rule: str, kernel: int) -> None:
-    functions = list(_kernels(loaded(chain_model())).values())
+def test_blocked(golden: Golden, rule: str, kernel: int, after_depthwise: str) -> None:
+    functions = list(_kernels(loaded(chain_model(after_depthwise=after_depthwise))).values())
     schedule = apply_rule(rule, functions[kernel])
     assert schedule is not None
     golden(schedule.mod["main"].script())

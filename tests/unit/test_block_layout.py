@@ -90,12 +90,18 @@ def test_the_module_passed_in_is_left_as_it_was() -> None:
     assert tvm_ffi.structural_hash(changed) != before
 
 
-@pytest.mark.parametrize("last", ["Conv", "Softmax", "GlobalAveragePool", "channels-last"])
+@pytest.mark.parametrize(
+    "last", ["Conv", "Softmax", "GlobalAveragePool", "channels-last", "sigmoid"]
+)
 @pytest.mark.parametrize("channels", [8, 10, 20, 48])
 def test_same_numbers_and_every_kernel_alone(last: str, channels: int, tmp_path: Path) -> None:
     path = tmp_path / "chain.onnx"
-    model = channels_last_model(channels)
-    onnx.save(model if last == "channels-last" else chain_model(last=last, channels=channels), path)
+    models = {
+        "channels-last": lambda: channels_last_model(channels),
+        "sigmoid": lambda: chain_model(channels=channels, after_depthwise="Sigmoid"),
+    }
+    model = models.get(last, lambda: chain_model(last=last, channels=channels))()
+    onnx.save(model, path)
     artifact = compile_model(path, target="host", output=tmp_path / "out")
     from compiler.verify import check
 
