@@ -17,6 +17,9 @@ from schedules.roles import ROLE
 _SPATIAL, _REDUCTION = 0, 2  # IterVar.iter_type: data-parallel, commutative reduction
 _CHEAP_OPS = {"tirx.likely", "tirx.round", "tirx.floor", "tirx.ceil", "tirx.fabs", "tirx.sqrt"}
 
+# As `compiler/kernels/elementary.py` has them; the others are calls of libm, lane by lane.
+_POLYNOMIALS = {"tirx.exp", "tirx.tanh", "tirx.erf", "tirx.sigmoid"}
+
 
 def root_block(sch: s_tir.Schedule) -> Any | None:
     """The root block, None for functions written as plain loops, perhaps inside one block."""
@@ -123,6 +126,13 @@ def calls_functions(sch: s_tir.Schedule, block: Any) -> bool:
 
     structural.structural_walk(sch.get(block).body, (tvm.ir.Call, look))
     return bool(found)
+
+
+def calls_polynomials(sch: s_tir.Schedule, block: Any) -> bool:
+    """Whether the block calls what is computed in vectors by a long chain of operations."""
+    found: list[Any] = []
+    structural.structural_walk(sch.get(block).body, (tvm.ir.Call, found.append))
+    return any(getattr(call.op, "name", "") in _POLYNOMIALS for call in found)
 
 
 def is_padding(sch: s_tir.Schedule, block: Any) -> bool:

@@ -13,6 +13,8 @@ from schedules import match, roles
 PrimitiveError = (RuntimeError, ValueError)
 # A narrower vector loop costs more than LLVM's own choice.
 LEAST_LANES = 4
+# Each needs about three registers: four of them hide the four cycles of a multiply-add.
+VECTORS_OF_A_FUNCTION = 4
 
 
 def inline_cheap_producers(sch: s_tir.Schedule, keep: tuple[str, ...] = ()) -> None:
@@ -58,6 +60,17 @@ def vector_width(extent: int, lanes: int) -> int:
     while width > 1 and extent % width:
         width //= 2
     return width
+
+
+def function_lanes(sch: s_tir.Schedule, block: Any, extent: int, lanes: int) -> int:
+    """Lanes of a loop over `extent` elements of a block: several vectors of exp and the like.
+
+    Such a polynomial is a chain of steps that wait for each other, longer than a processor looks
+    ahead; of several vectors at once each step is as many instructions, which do not.
+    """
+    if extent < lanes or not match.calls_polynomials(sch, block):
+        return lanes
+    return lanes * largest_divisor(extent // lanes, VECTORS_OF_A_FUNCTION)
 
 
 def fuse_loops(sch: s_tir.Schedule, loops: Sequence[Any]) -> Any:

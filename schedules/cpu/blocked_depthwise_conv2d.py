@@ -23,8 +23,8 @@ def blocked_depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule
     after:  parallel n, c, y: (pad rows; for x/tile: (unrolled ky, kx, x: vectorized lane: acc;
               for x: vectorized lane: epilogue))
     dear:   parallel n, c, y: (pad rows; for x/tile: (acc; for x: vectorized lane: store sum);
-              for x: vectorized lane: epilogue), where the epilogue calls exp or the like: its
-            constants and the sums do not fit the registers together.
+              for x/4: vectorized x, lane: epilogue), where the epilogue calls exp or the like:
+            its constants and the sums do not fit the registers together.
     """
     kernel = fused_sum(func, role=roles.BLOCKED_DEPTHWISE_CONV2D, before=roles.PAD)
     if kernel is None:
@@ -38,7 +38,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     batch, blocks, _, columns, _ = match.axis_extents(sch, conv)[:5]
     # Half of the registers: the others hold weights and what is loaded ahead.
     tile = steps.largest_divisor(columns, spec.vector.register_count // 2)
-    dear = match.calls_functions(sch, epilogue)
+    dear = match.calls_polynomials(sch, epilogue)
     stored = sch.cache_write(conv, 0, "local") if dear else epilogue
     n, block, row, *_, lane = sch.get_loops(epilogue)
     plane = sch.fuse(n, block)
@@ -46,7 +46,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     shared = plane if whole else sch.fuse(plane, row)
     if dear:
         sch.compute_at(stored, row if whole else shared, preserve_unit_loops=True)
-        sch.vectorize(lane)
+        *_, column, lane = sch.get_loops(epilogue)
+        lanes, whole_row = match.extent(sch, lane), sch.fuse(column, lane)
+        lanes = steps.function_lanes(sch, epilogue, columns * lanes, lanes)
+        steps.vectorize_with_tail(sch, whole_row, lanes)
     *_, column, lane = sch.get_loops(stored)
     outer_column, inner_column = sch.split(column, factors=[None, tile])
     depth = len(sch.get_loops(stored)) - 2

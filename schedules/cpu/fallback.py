@@ -77,6 +77,7 @@ def _block_alone(sch: s_tir.Schedule, block: Any, spec: TargetSpec) -> None:
         return
     suffix = steps.contiguous_suffix(sch, block)
     inner = steps.fuse_loops(sch, loops[len(loops) - suffix :])
+    lanes = steps.function_lanes(sch, block, match.extent(sch, inner), lanes)
     chunks = steps.vectorize_with_tail(sch, inner, lanes)
     outer = loops[: len(loops) - suffix]
     steps.parallelize(sch, [*outer, *chunks])
@@ -129,9 +130,10 @@ def _row_wise(sch: s_tir.Schedule, spec: TargetSpec) -> bool:
         sch.compute_at(block, row, preserve_unit_loops=True)
     for block in match.blocks_below(sch, row):
         if not match.is_reduction(sch, block) and not match.has_vector_loop(sch, block):
-            inner = list(sch.get_loops(block))[1:]
+            inner = steps.fuse_loops(sch, list(sch.get_loops(block))[1:])
             lanes = spec.lanes(dtype_bits=match.output_bits(sch, block))
-            steps.vectorize_with_tail(sch, steps.fuse_loops(sch, inner), lanes)
+            lanes = steps.function_lanes(sch, block, match.extent(sch, inner), lanes)
+            steps.vectorize_with_tail(sch, inner, lanes)
     sch.parallel(row)
     return True
 

@@ -52,7 +52,9 @@ def _schedule(sch: s_tir.Schedule, output: Any, shared: int, spec: TargetSpec) -
         if match.is_reduction(sch, block):
             _sum_in_vectors(sch, block, loops, lanes)
         else:
-            steps.vectorize_with_tail(sch, steps.fuse_loops(sch, loops), lanes)
+            inner = steps.fuse_loops(sch, loops)
+            lanes = steps.function_lanes(sch, block, match.extent(sch, inner), lanes)
+            steps.vectorize_with_tail(sch, inner, lanes)
 
 
 def _sum_in_vectors(sch: s_tir.Schedule, block: Any, loops: list[Any], lanes: int) -> None:

@@ -122,3 +122,23 @@ def test_axes_that_lie_together_in_memory(read: Callable[..., Any], count: int) 
     x = te.placeholder(shape, "float32", name="x")
     sch = _schedule(_map(shape, lambda i, j, k: read(x, i, j, k), "y"), inputs=[x])
     assert steps.contiguous_suffix(sch, match.blocks(sch)[0]) == count
+
+
+@pytest.mark.parametrize(
+    ("extent", "function", "lanes"),
+    [
+        (64, tirx.exp, 32),  # four vectors of eight
+        (48, tirx.exp, 24),
+        (35, tirx.exp, 32),  # the tail is what it was
+        (8, tirx.exp, 8),
+        (5, tirx.exp, 8),
+        (64, tirx.abs, 8),
+        (64, tirx.log, 8),  # libm's, one number at a time
+    ],
+)
+def test_several_vectors_of_a_function_at_once(
+    extent: int, function: Callable[..., Any], lanes: int
+) -> None:
+    x = te.placeholder((extent,), "float32", name="x")
+    sch = _schedule(_map((extent,), lambda i: function(x[i]), "y"), inputs=[x])
+    assert steps.function_lanes(sch, match.blocks(sch)[0], extent, 8) == lanes
