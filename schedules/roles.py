@@ -22,3 +22,31 @@ ROW_VALUE = "row-value"  # of one row: computed once, read for all its elements
 
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"
+# Attention of one chunk of rows, all but the output as [*batch, chunk, ..., vector, lane].
+ATTENTION_QUERIES = "attention-queries"  # [..., depth, vector, lane]
+ATTENTION_SCORES = "attention-scores"  # [..., position, vector, lane], reduced over depth
+ATTENTION_MASKED = "attention-masked"  # scores and what is added to them
+ATTENTION_MOST = "attention-most"  # [..., vector, lane], reduced over positions
+ATTENTION_POWERS = "attention-powers"  # [..., position, vector, lane]
+ATTENTION_TOTAL = "attention-total"  # [..., vector, lane], reduced over positions
+ATTENTION_SCALE = "attention-scale"  # [..., vector, lane]
+ATTENTION_VALUES = "attention-values"  # [..., position, column]: a copy that lies together
+ATTENTION_PARTS = "attention-parts"  # [..., span, column, vector, lane], reduced over a span
+ATTENTION_MIXED = "attention-mixed"  # [..., column, vector, lane], reduced over spans of positions
+ATTENTION_NORMAL = "attention-normal"  # [..., column, vector, lane]
+ATTENTION_OUT = "attention-out"  # columns last; ROWS_AXIS is an annotation of it
+ATTENTION = (  # in the order of the computation
+    ATTENTION_QUERIES,
+    ATTENTION_SCORES,
+    ATTENTION_MASKED,
+    ATTENTION_MOST,
+    ATTENTION_POWERS,
+    ATTENTION_TOTAL,
+    ATTENTION_SCALE,
+    ATTENTION_VALUES,
+    ATTENTION_PARTS,
+    ATTENTION_MIXED,
+    ATTENTION_NORMAL,
+    ATTENTION_OUT,
+)
+ROWS_AXIS = "tunesmith.rows-axis"  # which axis of the output is rows

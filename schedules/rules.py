@@ -9,6 +9,7 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
+from schedules.cpu.attention import attention
 from schedules.cpu.blocked_depthwise_conv2d import blocked_depthwise_conv2d
 from schedules.cpu.conv2d import conv2d
 from schedules.cpu.conv2d_transpose import conv2d_transpose
@@ -29,6 +30,7 @@ class Rule:
 Fallback = Callable[[PrimFunc, TargetSpec], tuple[Schedule, str]]
 
 CPU_RULES = (
+    Rule("attention", attention),
     Rule("conv2d", conv2d),
     Rule("conv2d-transpose", conv2d_transpose),
     Rule("blocked-depthwise-conv2d", blocked_depthwise_conv2d),

@@ -7,6 +7,7 @@ from functools import partial
 from tvm import relax
 from tvm.relax.backend import DispatchSortScan
 
+from compiler.stages.attention import fuse_attention
 from compiler.stages.batch_norm import fold_batch_norm
 from compiler.stages.block_layout import block_layout
 from compiler.stages.broadcasts import keep_sums_apart
@@ -35,6 +36,7 @@ def graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
         Stage("dispatch-sort-scan", DispatchSortScan()),  # cumsum has no other lowering
         Stage("eliminate-dead", transform.DeadCodeElimination()),
         Stage("block-layout", partial(block_layout, vector_lanes=spec.lanes(dtype_bits=32))),
+        Stage("fuse-attention", partial(fuse_attention, spec=spec)),
         Stage("legalize", partial(legalize, spec=spec)),
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now
         Stage("eliminate-dead-calls", transform.DeadCodeElimination()),

@@ -21,6 +21,8 @@ CALL_VARIABLES = "tunesmith.call_variables"
 # Module attribute: fused function -> call numbers inside, then those of its outputs.
 GROUP_CALLS = "tunesmith.group_calls"
 GROUP_OUTPUTS = "tunesmith.group_outputs"
+# Module attribute: variable that a stage makes one call of -> variables that it stands for, too.
+STANDS_FOR = "tunesmith.stands_for"
 _NUMBER = re.compile(r"__(\d+)$")
 
 
@@ -130,9 +132,14 @@ def provenance_of(mod: IRModule) -> dict[str, Provenance]:
     variables = {str(k): str(v) for k, v in mod.attrs[CALL_VARIABLES].items()}
     variables[""] = ""
     group_outputs = mod.attrs[GROUP_OUTPUTS]
+    more = mod.attrs.get(STANDS_FOR, {})
+    inside = {
+        number: (*(str(v) for v in more[name]), name) if name in more else (name,)
+        for number, name in variables.items()
+    }
     return {
         str(name): Provenance(
-            variables=tuple(variables[str(number)] for number in numbers),
+            variables=tuple(v for number in numbers for v in inside[str(number)]),
             outputs=tuple(variables[str(number)] for number in group_outputs[name]),
         )
         for name, numbers in mod.attrs[GROUP_CALLS].items()

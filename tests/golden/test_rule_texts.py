@@ -72,6 +72,19 @@ MATMULS = {
         outputs={"y": ("float32", [2, 3, 10])},
     ),
 }
+ATTENTION = make_model(
+    [
+        helper.make_node("MatMul", ["q", "k"], ["scores"], name="scores"),
+        helper.make_node("Softmax", ["scores"], ["shares"], name="softmax", axis=-1),
+        helper.make_node("MatMul", ["shares", "v"], ["y"], name="mix"),
+    ],
+    inputs={
+        "q": ("float32", [2, 8, 4]),
+        "k": ("float32", [2, 4, 6]),
+        "v": ("float32", [2, 6, 8]),
+    },
+    outputs={"y": ("float32", [2, 8, 8])},
+)
 ROWS = {
     "softmax": _one_node("Softmax", [3, 16], [3, 16], axis=-1),
     "softmax-with-tail": _one_node("Softmax", [3, 21], [3, 21], axis=-1),
@@ -117,6 +130,10 @@ def test_conv2d_transpose(golden: Golden) -> None:
 @pytest.mark.parametrize("kind", MATMULS)
 def test_matmul(golden: Golden, kind: str) -> None:
     golden(_text(apply_rule("matmul", only_kernel(MATMULS[kind]))))
+
+
+def test_attention(golden: Golden) -> None:
+    golden(_text(apply_rule("attention", only_kernel(ATTENTION))))
 
 
 @pytest.mark.parametrize("kind", ROWS)

@@ -13,6 +13,8 @@ from tvm import te, topi
 from tvm.tirx import PrimFunc
 
 from compiler.stages.operators import matmul, rows
+from compiler.stages.operators.attention import AttentionShape, attention
+from compiler.stages.operators.attention_tile import AttentionTile
 from compiler.stages.operators.conv2d import packed_conv2d
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.stages.operators.conv2d_transpose import (
@@ -91,12 +93,26 @@ def _matmul() -> tuple[list[te.Tensor], te.Tensor]:
     return [left, panels], matmul.packed_matmul(left, panels, PRODUCT, (6, 16))
 
 
+def _attention() -> tuple[list[te.Tensor], te.Tensor]:
+    """11 rows in chunks of 8, 7 positions in spans of 4, columns beside heads."""
+    query, key, value = _placeholders((2, 11, 4), (2, 7, 4), (2, 7, 6))
+    shape = AttentionShape(
+        batch=(2,), rows=11, positions=7, depth=4, columns=6, scale=0.5, order=(1, 0, 2)
+    )
+    tile = AttentionTile(vectors=1, scores=4, values=6, span=4)
+    operands = [query, key, value]
+    return operands, attention(
+        operands, shape=shape, tile=tile, lanes=8, indices=[list] * 3, masks=[]
+    )
+
+
 def _softmax() -> tuple[list[te.Tensor], te.Tensor]:
     (data,) = _placeholders((6, 16))
     return [data], rows.softmax_rows(data, 8)
 
 
 OPERATORS: dict[str, Callable[[], tuple[list[te.Tensor], te.Tensor]]] = {
+    "attention": _attention,
     "conv2d": _conv2d,
     "conv2d-transpose": _transpose,
     "blocked-depthwise-conv2d": _blocked_depthwise,

@@ -1,0 +1,73 @@
+"""How many rows, positions and columns of attention a tile of registers holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Multiply-adds and loads that start in a cycle, and cycles until a sum can be added to again.
+_UNITS, _LOADS, _LATENCY = 2, 2, 5
+# Sums of rows too many that a chunk may compute for each that is wanted.
+_MOST_WASTE = 1.4
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTile:
+    """`vectors` of rows, which are a chunk, beside `scores` positions or `values` columns."""
+
+    vectors: int
+    scores: int
+    values: int
+    span: int  # positions whose powers and values stay in the first cache for all columns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What the tile depends on; a cache that does not exist has no bytes."""
+
+    lanes: int
+    registers: int
+    l1d_bytes: int
+
+
+def attention_tile(
+    rows: int, positions: int, columns: int, machine: Machine
+) -> AttentionTile | None:
+    """Return the tile whose sums take the fewest cycles, rows and columns too many included.
+
+    Registers hold the sums, a vector for each of the tile's vectors of rows and one broadcast.
+    None where too many lanes would be of rows that there are not.
+    """
+    best: tuple[float, AttentionTile] | None = None
+    for vectors in range(1, max(2, (machine.registers - 1) // 2)):
+        waste = _padded(rows, vectors * machine.lanes) / rows
+        most = max(1, (machine.registers - vectors - 1) // vectors)
+        score_cycles, scores = min(_cycles(positions, t, vectors) for t in range(1, most + 1))
+        value_cycles, values = min(_cycles(columns, t, vectors) for t in range(1, most + 1))
+        cost = waste * (score_cycles + value_cycles)
+        if waste <= _MOST_WASTE and (best is None or cost < best[0]):
+            line = (vectors * machine.lanes + columns) * _FLOAT_BYTES
+            span = _span(positions, machine.l1d_bytes * 3 // 4 // line)
+            best = cost, AttentionTile(vectors, scores, values, span)
+    return best[1] if best else None
+
+
+def _span(positions: int, most: int) -> int:
+    """At most so many positions, the fewest too many; multiples of 4 rather than others."""
+    if positions <= most or not most:  # no cache, no gain
+        return positions
+    sizes = range(max(1, most // 2), max(1, most) + 1)
+    return min(
+        sizes, key=lambda size: (_padded(positions, size) * (1 if size % 4 == 0 else 1.01), -size)
+    )
+
+
+def _padded(size: int, tile: int) -> int:
+    return -(-size // tile) * tile
+
+
+def _cycles(size: int, tile: int, vectors: int) -> tuple[float, int]:
+    """Cycles for a step of each vector of sums that is wanted, and the tile."""
+    sums = tile * vectors
+    cycles = max(sums / _UNITS, (tile + vectors) / _LOADS, _LATENCY)
+    return cycles / sums * _padded(size, tile) / size, tile
