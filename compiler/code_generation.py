@@ -34,11 +34,15 @@ def generate_code(
     spec: TargetSpec,
     records: Records,
     *,
+    exact: bool,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
 ) -> GeneratedCode:
     """Lower the graph, schedule its kernels and generate their code.
+
+    Args:
+        exact: no algorithm that trades accuracy for speed (Winograd).
 
     Raises:
         UnsupportedError: something in the graph cannot be lowered; it is named.
@@ -53,7 +57,7 @@ def generate_code(
     from compiler.tvm_target import tvm_target
 
     report("import")
-    target, stages, graph = tvm_target(spec), graph_stages(spec), to_relax(model)
+    target, stages, graph = tvm_target(spec), graph_stages(spec, exact=exact), to_relax(model)
     mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
     workloads = distinct_workloads(mod, extract_program(mod, model))
 

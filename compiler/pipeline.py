@@ -55,6 +55,7 @@ def compile(  # the verb of the command line
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     values: Mapping[str, float | int | bool] | None = None,
     threads: int | None = None,
+    exact: bool = False,
     records: str | Path | None = None,
     inputs: str | Path | Mapping[str, np.ndarray] | None = None,
     limits: Mapping[str, int] | None = None,
@@ -73,6 +74,7 @@ def compile(  # the verb of the command line
         shapes: shapes for inputs with dynamic dimensions, by input name.
         values: values for scalar inputs that become constants, by input name.
         threads: how many threads a session uses unless told otherwise; the target's cores if None.
+        exact: no algorithm that trades accuracy for speed (Winograd).
         records: a folder of tuning records; None uses no record.
         inputs: arrays for the check, or an .npz file with them; drawn from the model if None.
         limits: replace the target's limits, by name (``ram_bytes``).
@@ -104,7 +106,12 @@ def compile(  # the verb of the command line
         toolchain=toolchain,
         records=_read_records(records, fingerprint, warn),
         fingerprint=fingerprint,
-        options={"threads": threads, "weights": weights, "records": records is not None},
+        options={
+            "threads": threads,
+            "exact": exact,
+            "weights": weights,
+            "records": records is not None,
+        },
         weights=weights,
         jobs=jobs,
     )
@@ -112,7 +119,13 @@ def compile(  # the verb of the command line
     with replaced_folder(destination) as folder:  # an output that cannot be written is refused now
         dump_folder = None if dump_stages is None else Path(dump_stages)
         code = generate_code(
-            model, spec, build.records, jobs=jobs, dump_stages=dump_folder, report=report
+            model,
+            spec.with_cores(threads),
+            build.records,
+            exact=exact,
+            jobs=jobs,
+            dump_stages=dump_folder,
+            report=report,
         )
         artifact = _write(folder, build, code, report)
         if verify != "skip":

@@ -18,6 +18,9 @@ class ValueKind(StrEnum):
     BUFFER = "buffer"  # the arena, placed by the memory plan
 
 
+# In the names of kernels that trade a little accuracy for speed; `--exact` makes none.
+WINOGRAD_KERNEL = "winograd_conv2d"
+
 # Bytes of one element. NumPy knows no bfloat16, so the table is ours.
 ELEMENT_BYTES = {
     "bool": 1,

@@ -131,6 +131,10 @@ class TargetSpec:
         """Return a copy with these limits replaced; names are the fields of `LimitsSpec`."""
         return replace(self, limits=replace(self.limits, **limits))
 
+    def with_cores(self, count: int) -> TargetSpec:
+        """Return a copy whose cores are `count`: as many as sessions will use."""
+        return replace(self, cores=replace(self.cores, count=count))
+
     def fingerprint(self, *, threads: int, tvm_version: str, rule_set_version: str) -> str:
         """Return a sha256 (hex) over everything that changes generated code, nothing else.
 

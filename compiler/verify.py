@@ -16,6 +16,7 @@ from compiler.errors import InputError, OtherMachineError, VerificationError
 from compiler.library import Library, load
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
+from compiler.verification.artifact_report import read_report
 from compiler.verification.comparison import (
     WHOLE_MODEL_QUANTA,
     Comparison,
@@ -176,8 +177,10 @@ def _check(
         return replace(base, decided_by=Decider.NOTHING, reason=f"not exercised: {reasons}")
     agrees = all(output.passed for output in outputs)
     if per_kernel or not agrees:
+        base = replace(base, kernels=check_kernels(artifact, model, trial.inputs[0]))
+    elif any(call.is_winograd for call in read_report(artifact).calls):
         kernels = check_kernels(artifact, model, trial.inputs[0])
-        base = replace(base, kernels=kernels)
+        base = replace(base, kernels=tuple(kernel for kernel in kernels if kernel.is_winograd))
     return judge(base, agrees=agrees, quantized=GraphWalk(model.proto).has_quantizers)
 
 

@@ -56,6 +56,11 @@ def block_with_role(sch: s_tir.Schedule, wanted: str) -> Any | None:
     return found[0] if len(found) == 1 else None
 
 
+def annotation(sch: s_tir.Schedule, block: Any, key: str) -> int:
+    """A whole number that a stage wrote on the block."""
+    return int(sch.get(block).annotations[key])
+
+
 def sole_consumer(sch: s_tir.Schedule, block: Any) -> Any | None:
     """The one block that reads what this block writes, None if there are more."""
     consumers = list(sch.get_consumers(block))

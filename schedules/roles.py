@@ -17,6 +17,12 @@ CONV2D_TRANSPOSE = "conv2d-transpose"  # as CONV2D, a channel for each phase of 
 DEPTHWISE_CONV2D = "depthwise-conv2d"  # [N, C, OH, OW] += input[N, C, H, W] * weight[C, KH, KW]
 BLOCKED_DEPTHWISE_CONV2D = "blocked-depthwise-conv2d"  # [N, C/B, OH, OW, B], B in lanes
 MATMUL = "matmul"  # [B, M, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]
+# Winograd convolution in chunks [N, GY, GX] of T tiles, P x P points a tile.
+WINOGRAD_HALF = "winograd-half"  # a transform along one side of each tile
+WINOGRAD_DATA = "winograd-data"  # [chunk, P, P, T, C/B, B]
+WINOGRAD_PRODUCTS = "winograd-products"  # [chunk, P, P, T, O/L, L], reduced over channels
+WINOGRAD_OUTPUT = "winograd-output"  # [chunk, O/L, T, m, m, L]
+CHUNK_COLUMNS = "tunesmith.chunk-columns"  # of WINOGRAD_OUTPUT: tiles of a chunk in one row
 LANE_SUMS = "lane-sums"  # [*rows, lane] over chunks: reduced lane by lane, in vectors
 ROW_VALUE = "row-value"  # of one row: computed once, read for all its elements
 

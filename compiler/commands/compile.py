@@ -56,6 +56,9 @@ def _records(_context: click.Context, _parameter: click.Parameter, folder: Path)
     "--threads", type=click.IntRange(min=1), help="Threads of a session; else the target's cores."
 )
 @click.option(
+    "--exact", is_flag=True, help="No algorithm that trades accuracy for speed (Winograd)."
+)
+@click.option(
     "--limit",
     "limits",
     multiple=True,

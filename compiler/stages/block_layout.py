@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from tvm import relax
 from tvm.ir import IRModule
 
 from compiler.onnx_import.to_relax import ONNX_NAMES
+from compiler.program import ELEMENT_BYTES, WINOGRAD_KERNEL
 from compiler.stages.constants import constant_array
+from compiler.stages.conv2d_algorithm import choose_winograd
 from compiler.stages.operators.channel_blocks import (
     blocked_to_channels_last,
     channel_block,
@@ -32,10 +35,15 @@ from compiler.stages.operators.depthwise_conv2d import (
     blocked_depthwise_conv2d,
     pack_depthwise_weight,
 )
+from compiler.stages.operators.winograd import TileGrid, winograd_conv2d, winograd_weight
 from compiler.stages.provenance import bindings
+from compiler.target_spec import TargetSpec
 
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
 BLOCKS = "tunesmith.blocks"
+
+# Scratch of one kernel, as a share of what the largest operator reads and writes.
+SCRATCH_SHARE = 0.4
 
 _UNARY = {
     f"relax.{name}"
@@ -107,11 +115,17 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
     """Rewrites bindings in order; blocked results are known by the variable they replace."""
 
     def __init__(
-        self, mod: IRModule, vector_lanes: int, onnx_names: dict[str, str], wanted: set[Any]
+        self,
+        mod: IRModule,
+        lanes: int,
+        choose: Callable[[Conv2dSignature], TileGrid | None],
+        onnx_names: dict[str, str],
+        wanted: set[Any],
     ) -> None:
         super().__init__(mod)
         self._wanted = wanted
-        self._lanes = vector_lanes
+        self._lanes = lanes
+        self._choose_winograd = choose
         self._name = ""  # of the variable that is being bound
         self._blocked: dict[Any, _Blocked] = {}
         self._plain: dict[Any, relax.Var] = {}
@@ -197,12 +211,25 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         block = channel_block(sig.out_channels, self._lanes)
         if block is None or sig.groups > 1:
             return None
-        lanes = conv2d_lanes(sig, self._lanes)
-        packed = relax.const(pack_conv2d_weight(weight, 1, lanes))
         source = self.visit_expr(call.args[0]) if data is None else data.variable
-        compute = partial(packed_conv2d, sig=sig, out_block=block)
-        made = self.builder_.call_te(compute, source, packed, primfunc_name_hint="conv2d")
-        return made, block
+        return self._dense_convolution(sig, weight, source, block), block
+
+    def _dense_convolution(
+        self, sig: Conv2dSignature, weight: np.ndarray, source: Any, block: int | None
+    ) -> Any:
+        """One group; `source` plain or blocked, the result blocked if `block` says so."""
+        lanes = conv2d_lanes(sig, self._lanes)
+        grid = None
+        if len(_extents(source)) == 5:
+            grid = self._choose_winograd(sig)
+        if grid is None:
+            packed = pack_conv2d_weight(weight, 1, lanes)
+            compute = partial(packed_conv2d, sig=sig, out_block=block)
+        else:
+            packed = winograd_weight(weight, grid.tile, lanes)
+            compute = partial(winograd_conv2d, sig=sig, grid=grid, out_block=block)
+        name = "conv2d" if grid is None else WINOGRAD_KERNEL
+        return self.builder_.call_te(compute, source, relax.const(packed), primfunc_name_hint=name)
 
     def _depthwise(
         self, sig: Conv2dSignature, weight: np.ndarray, data: _Blocked
@@ -286,9 +313,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         sig, weight = conv2d_signature(call), constant_array(call.args[1])
         if sig is None or weight is None or sig.groups > 1:
             return None
-        packed = relax.const(pack_conv2d_weight(weight, 1, conv2d_lanes(sig, self._lanes)))
-        compute = partial(packed_conv2d, sig=sig)
-        return self.builder_.call_te(compute, data.variable, packed, primfunc_name_hint="conv2d")
+        return self._dense_convolution(sig, weight, data.variable, None)
 
     def _spatial_reduction(self, call: relax.Call, data: _Blocked) -> Any | None:
         """One number for each plane: [N, C/B, 1, 1, B] are the bytes of [N, C, 1, 1]."""
@@ -315,13 +340,34 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         return relax.Call(call.op, operands, call.attrs, call.ty_args)
 
 
-def block_layout(mod: IRModule, *, vector_lanes: int) -> IRModule:
+def _largest_call_bytes(main: relax.Function) -> int:
+    """The most that one operator reads and writes: about what the arena will be at least."""
+
+    def size(value: Any) -> int:
+        if not isinstance(value, relax.Var) or not isinstance(value.ty, relax.TensorType):
+            return 0  # a constant, or a tuple of values that are counted where they are made
+        return prod(_extents(value)) * ELEMENT_BYTES[str(value.ty.dtype)]
+
+    calls = [binding for binding in bindings(main) if isinstance(binding.value, relax.Call)]
+    return max((sum(map(size, (call.var, *call.value.args))) for call in calls), default=0)
+
+
+def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRModule:
     """Return the module with convolutions and what stands between them in blocked layout.
 
     Sets `BLOCKS` and names the new variables after the same ONNX values.
+
+    Args:
+        exact: no Winograd: every convolution is a direct sum of products.
     """
     names = {str(key): str(value) for key, value in mod.attrs[ONNX_NAMES].items()}
-    blocker = _Blocker(mod, vector_lanes, names, _wanted_blocked(mod["main"]))
+    scratch_bytes = int(SCRATCH_SHARE * _largest_call_bytes(mod["main"]))
+
+    def choose(sig: Conv2dSignature) -> TileGrid | None:
+        return None if exact else choose_winograd(sig, spec, scratch_bytes)
+
+    lanes = spec.lanes(dtype_bits=32)
+    blocker = _Blocker(mod, lanes, choose, names, _wanted_blocked(mod["main"]))
     main = blocker.visit_expr(mod["main"])
     out = blocker.builder_.get()
     out["main"] = main

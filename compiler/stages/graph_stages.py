@@ -22,8 +22,12 @@ from compiler.target_spec import TargetSpec
 FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
 
 
-def graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
-    """Relax graph as imported -> fused kernels in ``call_tir`` form, not yet scheduled."""
+def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
+    """Relax graph as imported -> fused kernels in ``call_tir`` form, not yet scheduled.
+
+    Args:
+        exact: only algorithms that sum the products of the model's own numbers.
+    """
     transform = relax.transform
     return (
         Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
@@ -35,7 +39,7 @@ def graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
         Stage("clamp-indices", clamp_indices),
         Stage("dispatch-sort-scan", DispatchSortScan()),  # cumsum has no other lowering
         Stage("eliminate-dead", transform.DeadCodeElimination()),
-        Stage("block-layout", partial(block_layout, vector_lanes=spec.lanes(dtype_bits=32))),
+        Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
         Stage("fuse-attention", partial(fuse_attention, spec=spec)),
         Stage("legalize", partial(legalize, spec=spec)),
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now

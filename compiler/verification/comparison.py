@@ -15,6 +15,10 @@ import numpy as np
 # and a chain of tens of layers some 1e-2; float64 is limited by the same arithmetic with 53 bits.
 RELATIVE_LIMITS = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
+# A Winograd convolution alone: its products are of transformed numbers, some of them 8 times as
+# large, whose sums cancel. Usual are some 1e-6 to 1e-5.
+WINOGRAD_LIMIT = 1e-3
+
 # Where onnxruntime with and without its optimisations differs by more than half of the float32
 # limit, the limit measures onnxruntime.
 LARGEST_UNCERTAINTY = RELATIVE_LIMITS["float32"] / 2

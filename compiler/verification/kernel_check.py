@@ -6,7 +6,7 @@ Errors cannot add up here, so a wrong kernel is told from a right one that was g
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from compiler.verification.artifact_report import (
 from compiler.verification.comparison import (
     KERNEL_EQUAL_SHARE,
     KERNEL_QUANTA,
+    WINOGRAD_LIMIT,
     Comparison,
     Tolerance,
     Unit,
@@ -44,6 +45,7 @@ class KernelCheck:
     kernel: str
     operator: str
     onnx_nodes: tuple[str, ...]
+    is_winograd: bool
     comparisons: tuple[Comparison, ...]  # of outputs that the ONNX graph knows
     fed_by: tuple[int, ...]  # calls whose own results it read: ONNX has no such value
     unknown_outputs: tuple[int, ...]  # value ids compared through a later kernel only
@@ -154,12 +156,15 @@ class _Runner:
                 continue
             name = self._names[value.storage]
             tolerance = kernel_tolerance(walk, name, value.dtype, given)
+            if call.is_winograd and tolerance.unit is Unit.RELATIVE:
+                tolerance = replace(tolerance, limit=WINOGRAD_LIMIT)
             comparisons.append(compare(name, expected, actual, tolerance))
         return KernelCheck(
             index=call.index,
             kernel=call.kernel,
             operator=call.operator,
             onnx_nodes=call.onnx_nodes,
+            is_winograd=call.is_winograd,
             comparisons=tuple(comparisons),
             fed_by=tuple(
                 self._maker[value.storage] for value in inputs if value.storage in self._maker

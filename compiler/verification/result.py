@@ -66,6 +66,13 @@ class Verification:
         """The first kernel that differs from onnxruntime's, given onnxruntime's own inputs."""
         return next((kernel for kernel in self.kernels if not kernel.passed), None)
 
+    @property
+    def winograd_max_relative(self) -> float | None:
+        """The largest error of a Winograd convolution alone, as a share of its largest value."""
+        kernels = [kernel for kernel in self.kernels if kernel.is_winograd]
+        errors = [output.max_relative for kernel in kernels for output in kernel.comparisons]
+        return max(errors, default=None)
+
     def as_json(self) -> dict[str, Any]:
         first = self.first_difference
         return {
@@ -75,6 +82,7 @@ class Verification:
             "decided_by": str(self.decided_by),
             "outputs": [output.as_json() for output in self.outputs],
             "first_differing_kernel": None if first is None else first.index,
+            "winograd_max_relative": self.winograd_max_relative,
             "kernels": [kernel.as_json() for kernel in self.kernels],
             "inputs": self.inputs,
             "seeds": list(self.seeds),

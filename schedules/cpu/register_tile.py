@@ -75,6 +75,11 @@ def _cost(tile: Tile, blocks: int, columns: int) -> tuple[float, float]:
     return cycles * (blocks // tile.blocks), tile.loads_for_each_sum
 
 
+def output_cycles(blocks: int, columns: int, registers: int) -> float:
+    """Cycles of one step of the reduction for the whole output, in the tiles of `choose_tile`."""
+    return _cost(choose_tile(blocks, columns, registers), blocks, columns)[0]
+
+
 def sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     """Schedule a convolution's tile: input channels and taps outside, one vector innermost.
 

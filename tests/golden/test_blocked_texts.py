@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from tvm import te, tirx
 
 from compiler.onnx_import.model import Model
 from compiler.relax_program import extract_program
 from compiler.scheduling import distinct_workloads
+from compiler.stages.operators.conv2d_signature import Conv2dSignature
+from compiler.stages.operators.winograd import TileGrid, winograd_conv2d
 from tests.blocked_models import chain_model
 from tests.lowered import apply_rule, loaded, staged
 
 Golden = Callable[[str], None]
+WINOGRAD = Conv2dSignature(
+    batch=1,
+    in_channels=8,
+    height=4,
+    width=4,
+    out_channels=8,
+    kernel=(3, 3),
+    strides=(1, 1),
+    pads=(1, 1, 1, 1),
+    dilation=(1, 1),
+    groups=1,
+)
 
 
 def _kernels(model: Model) -> dict[str, object]:
@@ -32,5 +47,16 @@ def _kernels(model: Model) -> dict[str, object]:
 def test_blocked(golden: Golden, rule: str, kernel: int, after_depthwise: str) -> None:
     functions = list(_kernels(loaded(chain_model(after_depthwise=after_depthwise))).values())
     schedule = apply_rule(rule, functions[kernel])
+    assert schedule is not None
+    golden(schedule.mod["main"].script())
+
+
+def test_winograd(golden: Golden) -> None:
+    data = te.placeholder((1, 1, 4, 4, 8), "float32", name="data")
+    weight = te.placeholder((4, 4, 1, 8, 8), "float32", name="weight")
+    grid = TileGrid(tile=2, chunks=(2, 1), chunk=(1, 2))
+    out = winograd_conv2d(data, weight, WINOGRAD, grid, 8)
+    relu = te.compute(out.shape, lambda *i: tirx.max(out(*i), tirx.const(0.0)), name="relu")
+    schedule = apply_rule("winograd", te.create_prim_func([data, weight, relu]))
     assert schedule is not None
     golden(schedule.mod["main"].script())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -22,6 +23,7 @@ from compiler.stages.operators.conv2d_transpose import (
     phased_conv2d_transpose,
 )
 from compiler.stages.operators.depthwise_conv2d import blocked_depthwise_conv2d, depthwise_conv2d
+from compiler.stages.operators.winograd import TileGrid, winograd_conv2d
 from tests.lowered import apply_fallback, apply_rule, only_kernel, workloads
 from tests.onnx_models import attention_model, conv_net_model, make_model
 
@@ -111,12 +113,20 @@ def _softmax() -> tuple[list[te.Tensor], te.Tensor]:
     return [data], rows.softmax_rows(data, 8)
 
 
+def _winograd() -> tuple[list[te.Tensor], te.Tensor]:
+    data, weight = _placeholders((1, 2, 6, 6, 8), (4, 4, 2, 16, 8))
+    sig = replace(CONV, in_channels=16)
+    grid = TileGrid(tile=2, chunks=(3, 1), chunk=(1, 3))
+    return [data, weight], winograd_conv2d(data, weight, sig, grid)
+
+
 OPERATORS: dict[str, Callable[[], tuple[list[te.Tensor], te.Tensor]]] = {
     "attention": _attention,
     "conv2d": _conv2d,
     "conv2d-transpose": _transpose,
     "blocked-depthwise-conv2d": _blocked_depthwise,
     "depthwise-conv2d": _depthwise,
+    "winograd": _winograd,
     "matmul": _matmul,
     "rows": _softmax,
 }
@@ -172,6 +182,15 @@ def test_conv2d_rule_leaves_a_convolution_in_plain_layout() -> None:
     func = _kernel([data, weight], topi.nn.conv2d(data, weight, 1, 1, 1))
     assert apply_rule("conv2d", func) is None
     assert apply_fallback(func)[1] == "tile"
+
+
+def test_winograd_rule_takes_a_convolution_without_padding() -> None:
+    data, weight = _placeholders((1, 2, 8, 8, 8), (4, 4, 2, 16, 8))
+    sig = replace(CONV, in_channels=16, height=8, width=8, pads=(0, 0, 0, 0))
+    grid = TileGrid(tile=2, chunks=(3, 1), chunk=(1, 3))
+    out = winograd_conv2d(data, weight, sig, grid)
+    twice = te.compute(out.shape, lambda *i: out[i] * 2.0, name="twice")
+    assert apply_rule("winograd", _kernel([data, weight], twice)) is not None
 
 
 def test_depthwise_rule_wants_rows_padded_for_it() -> None:

@@ -164,6 +164,7 @@ def kernel(problem: str = "") -> KernelCheck:
         kernel="conv",
         operator="Conv",
         onnx_nodes=("c",),
+        is_winograd=False,
         comparisons=(),
         fed_by=(),
         unknown_outputs=(),

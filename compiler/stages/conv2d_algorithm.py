@@ -1,0 +1,106 @@
+"""Which algorithm a convolution gets: direct sums, or Winograd with tiles of some size.
+
+The choice compares estimated cycles: of the products, as register tiles run them, of the
+transforms, and of what has to come from beyond the second-level cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+
+from compiler.stages.operators.channel_blocks import channel_block
+from compiler.stages.operators.conv2d_signature import Conv2dSignature
+from compiler.stages.operators.winograd import (
+    TAPS,
+    TILE_SIZES,
+    TileGrid,
+    transform_operations,
+)
+from compiler.target_spec import TargetSpec
+from schedules.cpu.register_tile import FMAS_A_CYCLE, output_cycles
+
+FLOAT_BYTES = 4
+# Bytes a cycle that one core gets from the last-level cache and from memory, about.
+CACHE_BYTES_A_CYCLE, MEMORY_BYTES_A_CYCLE = 16, 7
+# Tiles across one chunk; wider rows of tiles are cut.
+MOST_TILES_ACROSS = 32
+# Winograd costs accuracy and memory: it must be faster by more than an estimate may be wrong.
+LEAST_GAIN = 1.2
+
+
+def choose_winograd(sig: Conv2dSignature, spec: TargetSpec, scratch_bytes: int) -> TileGrid | None:
+    """Return the tiles of the fastest Winograd form, None if direct sums are about as fast.
+
+    Args:
+        scratch_bytes: that one worker may use for transformed data.
+    """
+    if not _is_possible(sig, spec):
+        return None
+    grids = [grid for grid in _grids(sig) if _scratch_bytes(sig, grid) <= scratch_bytes]
+    if not grids:
+        return None
+    best = min(grids, key=lambda grid: winograd_cycles(sig, grid, spec))
+    gain = direct_cycles(sig, spec) / winograd_cycles(sig, best, spec)
+    return best if gain >= LEAST_GAIN else None
+
+
+def _is_possible(sig: Conv2dSignature, spec: TargetSpec) -> bool:
+    lanes = spec.lanes(dtype_bits=32)
+    return (
+        spec.family == "cpu"
+        and sig.kernel == (TAPS, TAPS)
+        and sig.strides == sig.dilation == (1, 1)
+        and sig.groups == 1
+        and sig.out_channels % lanes == 0
+        and channel_block(sig.in_channels, lanes) == lanes
+    )
+
+
+def _grids(sig: Conv2dSignature) -> Iterator[TileGrid]:
+    for tile in TILE_SIZES:
+        down, across = (ceil(extent / tile) for extent in sig.out_extent)
+        columns = ceil(across / ceil(across / MOST_TILES_ACROSS))
+        for rows in range(1, down + 1):
+            yield TileGrid(
+                tile=tile,
+                chunks=(ceil(down / rows), ceil(across / columns)),
+                chunk=(rows, columns),
+            )
+
+
+def _scratch_bytes(sig: Conv2dSignature, grid: TileGrid) -> int:
+    """Bytes of a chunk's transformed data and products."""
+    channels = sig.in_channels + sig.out_channels
+    return FLOAT_BYTES * grid.points**2 * grid.chunk_tiles * channels
+
+
+def direct_cycles(sig: Conv2dSignature, spec: TargetSpec) -> float:
+    """Estimated cycles of the direct sums on the target's cores."""
+    lanes = spec.lanes(dtype_bits=32)
+    rows, columns = sig.sum_extent
+    weights = sig.in_channels * TAPS**2
+    step = output_cycles(sig.out_channels // lanes, columns, spec.vector.register_count)
+    cycles = sig.batch * rows * step * weights
+    memory = FLOAT_BYTES * weights * sig.out_channels / MEMORY_BYTES_A_CYCLE
+    return (cycles + memory) / spec.cores.count
+
+
+def winograd_cycles(sig: Conv2dSignature, grid: TileGrid, spec: TargetSpec) -> float:
+    """Estimated cycles of Winograd on the target's cores."""
+    lanes, cores = spec.lanes(dtype_bits=32), spec.cores.count
+    in_blocks, out_blocks = sig.in_channels // lanes, sig.out_channels // lanes
+    step = output_cycles(out_blocks, grid.chunk_tiles, spec.vector.register_count)
+    products = grid.points**2 * step * sig.in_channels
+    data, output = transform_operations(grid.tile)
+    transforms = grid.chunk_tiles * (in_blocks * data + out_blocks * output) / FMAS_A_CYCLE
+    weights = FLOAT_BYTES * grid.points**2 * sig.in_channels * sig.out_channels
+    scratch = _scratch_bytes(sig, grid)
+    moved = 2.0 * scratch if scratch > spec.cache.l2_bytes else 0.0
+    chunks = sig.batch * grid.chunks[0] * grid.chunks[1]
+    if weights > spec.cache.l2_bytes // 2:
+        moved += weights * (chunks - 1) / chunks
+    chunk = products + transforms + moved / CACHE_BYTES_A_CYCLE
+    # One chunk is shared by all cores, several are dealt out whole.
+    rounds = ceil(chunks / cores) if chunks > 1 else 1 / cores
+    return rounds * chunk + weights / MEMORY_BYTES_A_CYCLE / cores
