@@ -42,10 +42,14 @@ from compiler.target_spec import TargetSpec
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
 BLOCKS = "tunesmith.blocks"
 
+<<<<<<< ours
 # Scratch of one kernel, as a share of what the largest operator reads and writes.
 SCRATCH_SHARE = 0.4
 
 _UNARY = {
+=======
+ELEMENTWISE_UNARY = {
+>>>>>>> theirs
     f"relax.{name}"
     for name in (
         *("nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "sigmoid", "tanh"),
@@ -53,7 +57,7 @@ _UNARY = {
         *("round", "log", "hint_on_device", "astype", "quantize", "dequantize"),
     )
 }
-_BINARY = {
+ELEMENTWISE_BINARY = {
     f"relax.{name}" for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 }
 _POOLING = {"relax.nn.max_pool2d", "relax.nn.avg_pool2d"}
@@ -90,7 +94,7 @@ def _wanted_blocked(main: relax.Function) -> set[Any]:
             wanted.add(value.args[0])
         if name == "relax.nn.conv2d" and _is_depthwise(value):
             wanted.add(binding.var)
-        elif binding.var in wanted and name in _UNARY | _BINARY | _POOLING:
+        elif binding.var in wanted and name in ELEMENTWISE_UNARY | ELEMENTWISE_BINARY | _POOLING:
             wanted.update(argument for argument in value.args if isinstance(argument, relax.Var))
         elif binding.var in wanted and name == "relax.concat":
             wanted.update(getattr(value.args[0], "fields", ()))
@@ -189,9 +193,9 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         if name == "relax.nn.conv2d":
             return self._convolution(call)
         operands: Callable[[relax.Call], tuple[Any, int] | None] | None = None
-        if name in _UNARY:
+        if name in ELEMENTWISE_UNARY:
             operands = self._unary
-        elif name in _BINARY:
+        elif name in ELEMENTWISE_BINARY:
             operands = self._binary
         elif name in _POOLING:
             operands = self._pooling

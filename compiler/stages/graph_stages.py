@@ -17,6 +17,7 @@ from compiler.stages.fold_constants import fold_constants
 from compiler.stages.legalize import legalize
 from compiler.stages.provenance import record_groups, separate_calls
 from compiler.stages.stage import Stage
+from compiler.stages.widen_conv1d import widen_conv1d
 from compiler.target_spec import TargetSpec
 
 FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
@@ -39,7 +40,12 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
         Stage("clamp-indices", clamp_indices),
         Stage("dispatch-sort-scan", DispatchSortScan()),  # cumsum has no other lowering
         Stage("eliminate-dead", transform.DeadCodeElimination()),
+<<<<<<< ours
         Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
+=======
+        Stage("widen-conv1d", widen_conv1d),  # block-layout knows images only
+        Stage("block-layout", partial(block_layout, vector_lanes=spec.lanes(dtype_bits=32))),
+>>>>>>> theirs
         Stage("fuse-attention", partial(fuse_attention, spec=spec)),
         Stage("legalize", partial(legalize, spec=spec)),
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now

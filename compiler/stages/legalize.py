@@ -24,35 +24,6 @@ def _as_reshape(_builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return relax.op.reshape(call.args[0], call.ty.shape)
 
 
-def _conv1d_as_conv2d(
-    builder: relax.BlockBuilder, call: relax.Call, *, vector_lanes: int
-) -> relax.Expr:
-    """``conv1d`` on [N, C, W] is ``conv2d`` on [N, C, 1, W]; reshapes cost nothing."""
-    attrs = call.attrs
-    batch, channels, width = (int(extent) for extent in call.args[0].ty.shape.values)
-    data = builder.emit(relax.op.reshape(call.args[0], (batch, channels, 1, width)))
-    weight = call.args[1]
-    out_channels, group_in, taps = (int(extent) for extent in weight.ty.shape.values)
-    weight_shape = (out_channels, group_in, 1, taps)
-    if isinstance(weight, relax.Var):
-        weight = builder.emit(relax.op.reshape(weight, weight_shape))
-    else:
-        weight = relax.const(weight.value.numpy().reshape(weight_shape))
-    left, right = (int(value) for value in attrs.padding)
-    wide = builder.normalize(
-        relax.op.nn.conv2d(
-            data,
-            weight,
-            strides=(1, int(attrs.strides[0])),
-            padding=(0, left, 0, right),
-            dilation=(1, int(attrs.dilation[0])),
-            groups=int(attrs.groups),
-        )
-    )
-    out = builder.emit(legalize_conv2d(builder, wide, vector_lanes=vector_lanes))
-    return relax.op.reshape(out, call.ty.shape)
-
-
 def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
     lanes = spec.lanes(dtype_bits=32)
@@ -62,7 +33,6 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
         "relax.expand_dims": _as_reshape,
         "relax.squeeze": _as_reshape,
         "relax.flatten": _as_reshape,
-        "relax.nn.conv1d": partial(_conv1d_as_conv2d, vector_lanes=lanes),
         "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes),
         "relax.nn.conv2d_transpose": partial(
             legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
