@@ -42,14 +42,10 @@ from compiler.target_spec import TargetSpec
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
 BLOCKS = "tunesmith.blocks"
 
-<<<<<<< ours
 # Scratch of one kernel, as a share of what the largest operator reads and writes.
 SCRATCH_SHARE = 0.4
 
-_UNARY = {
-=======
 ELEMENTWISE_UNARY = {
->>>>>>> theirs
     f"relax.{name}"
     for name in (
         *("nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "sigmoid", "tanh"),

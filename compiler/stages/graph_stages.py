@@ -40,12 +40,8 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
         Stage("clamp-indices", clamp_indices),
         Stage("dispatch-sort-scan", DispatchSortScan()),  # cumsum has no other lowering
         Stage("eliminate-dead", transform.DeadCodeElimination()),
-<<<<<<< ours
-        Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
-=======
         Stage("widen-conv1d", widen_conv1d),  # block-layout knows images only
-        Stage("block-layout", partial(block_layout, vector_lanes=spec.lanes(dtype_bits=32))),
->>>>>>> theirs
+        Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
         Stage("fuse-attention", partial(fuse_attention, spec=spec)),
         Stage("legalize", partial(legalize, spec=spec)),
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now
