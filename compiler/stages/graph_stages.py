@@ -11,6 +11,7 @@ from compiler.stages.attention import fuse_attention
 from compiler.stages.batch_norm import fold_batch_norm
 from compiler.stages.block_layout import block_layout
 from compiler.stages.broadcasts import keep_sums_apart
+from compiler.stages.channel_moves import join_channel_moves
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
@@ -39,6 +40,7 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
         Stage("eliminate-common", transform.EliminateCommonSubexpr()),
         Stage("clamp-indices", clamp_indices),
         Stage("dispatch-sort-scan", DispatchSortScan()),  # cumsum has no other lowering
+        Stage("join-channel-moves", join_channel_moves),  # before layouts: it copies plain data
         Stage("eliminate-dead", transform.DeadCodeElimination()),
         Stage("widen-conv1d", widen_conv1d),  # block-layout knows images only
         Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),

@@ -18,6 +18,7 @@ from tests.differential.agreement import (
     run_compiled,
 )
 from tests.onnx_models import make_model
+from tests.shuffle_models import shuffle_model
 
 shapes = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 
@@ -185,6 +186,15 @@ def blocks_of_depth(draw: st.DrawFn) -> Case:
     return node_case("DepthToSpace", [("float32", shape)], blocksize=block, mode=mode)
 
 
+@st.composite
+def shuffles(draw: st.DrawFn) -> Case:
+    groups, each = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    units, plane = draw(st.integers(1, 5)), draw(st.lists(st.integers(1, 9), max_size=3))
+    channels = groups * each  # `groups` divides twice as many
+    model = shuffle_model(channels=channels, groups=groups, units=units, plane=plane)
+    return Case(f"{units} shuffles of {channels} channels in {groups}, planes {plane}", model)
+
+
 STRATEGIES = {
     "element-wise": element_wise_chains(),
     "compare": comparisons(),
@@ -197,6 +207,7 @@ STRATEGIES = {
     "clip": clips(),
     "expand": expansions(),
     "depth": blocks_of_depth(),
+    "shuffle": shuffles(),
 }
 
 
