@@ -7,7 +7,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_tile, sums_in_registers
+from schedules.cpu.register_tile import choose_dividing_tile, choose_tile, sums_in_registers
 from schedules.fused import FusedSum, fused_sum
 
 
@@ -30,9 +30,11 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
-    _, channels, _, _, *out_block = match.axis_extents(sch, epilogue)
+    _, channels, _, width, *out_block = match.axis_extents(sch, epilogue)
     registers = spec.vector.register_count
     tile = choose_tile(blocks, columns, registers)
+    if channels * (out_block or [1])[0] != groups * blocks * lanes:
+        tile = choose_dividing_tile(blocks, columns, width, registers)
     store = sch.cache_write(conv, 0, "local")
     positions = match.axis_extents(sch, epilogue)[2:4]
     if positions[0] != rows:  # pointwise: all positions are one row

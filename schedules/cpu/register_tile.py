@@ -80,6 +80,22 @@ def output_cycles(blocks: int, columns: int, registers: int) -> float:
     return _cost(choose_tile(blocks, columns, registers), blocks, columns)[0]
 
 
+def choose_dividing_tile(blocks: int, columns: int, row: int, registers: int) -> Tile:
+    """The like for an output whose last block is part of one: the tile divides the columns.
+
+    It is part of a row or whole rows: TVM sees through one tail of a tile, not through two, and not
+    where a tile is three blocks or ends inside another row.
+    """
+    tiles = (
+        tile
+        for tile in _fitting_tiles(blocks, columns, registers)
+        if columns % tile.columns == 0
+        and (row % tile.columns == 0 or tile.columns % row == 0)
+        and tile.blocks.bit_count() == 1
+    )
+    return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
+
+
 def sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     """Schedule a convolution's tile: input channels and taps outside, one vector innermost.
 

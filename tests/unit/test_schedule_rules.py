@@ -193,6 +193,28 @@ def test_winograd_rule_takes_a_convolution_without_padding() -> None:
     assert apply_rule("winograd", _kernel([data, weight], twice)) is not None
 
 
+@pytest.mark.parametrize("channels", [58, 116, 12, 44])
+@pytest.mark.parametrize("plane", [(28, 28), (14, 14), (7, 9)])
+def test_conv2d_rule_takes_channels_that_end_inside_a_block(
+    channels: int, plane: tuple[int, int]
+) -> None:
+    """Also where the positions have a tail, and where several blocks are a tile."""
+    data, weight = _placeholders((1, 8, *plane), (1, -(-channels // 8), 8, 1, 1, 8))
+    height, width = plane
+    sig = replace(
+        CONV,
+        in_channels=8,
+        out_channels=channels,
+        height=height,
+        width=width,
+        kernel=(1, 1),
+        pads=(0, 0, 0, 0),
+    )
+    out = packed_conv2d(data, weight, sig)
+    twice = te.compute(out.shape, lambda *i: out[i] * 2.0, name="twice")
+    assert apply_rule("conv2d", _kernel([data, weight], twice)) is not None
+
+
 def test_depthwise_rule_wants_rows_padded_for_it() -> None:
     """Its vectors read beyond the row, so the input itself will not do."""
     rows, weight = _placeholders((1, 8, 8, 1, 10), (8, 3, 3))
