@@ -21,15 +21,18 @@ from compiler.stages.constants import constant_array
 from compiler.stages.operand_views import (
     Index,
     View,
+    lies_together,
+    only_unit_axes_differ,
     scaled_operand,
     shape_of,
-    unit_axes_differ,
     view_of,
 )
 from compiler.stages.operators.attention import AttentionShape, attention, padded_rows
 from compiler.stages.operators.attention_tile import AttentionTile, Machine, attention_tile
 from compiler.stages.provenance import STANDS_FOR, bindings, is_call_to
 from compiler.target_spec import TargetSpec
+
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +67,7 @@ def fuse_attention(mod: IRModule, *, spec: TargetSpec) -> IRModule:
     found = _Finder(main, machine).found()
     if not found:
         return mod
-    fuser = _Fuser(mod, found, machine.lanes)
+    fuser = _Fuser(mod, found, machine.lanes, spec.cache.l2_bytes)
     func = fuser.visit_expr(main)
     out = fuser.builder_.get()
     out.update_func(out.get_global_var("main"), func)
@@ -179,7 +182,7 @@ class _Finder:
                 masks.append(_Mask(source=other, index=_broadcast(index, shape_of(other))))
                 reached = wide[0]
             elif is_call_to(call, "relax.reshape"):
-                if not unit_axes_differ(shape_of(call.args[0]), shape_of(call)):
+                if not only_unit_axes_differ(shape_of(call.args[0]), shape_of(call)):
                     return None, scale, masks, through
                 index = _through_reshape(index, shape_of(call.args[0]), shape_of(call))
                 reached = call.args[0]
@@ -216,8 +219,11 @@ def _through_reshape(index: Index, source: tuple[int, ...], result: tuple[int, .
 class _Fuser(relax.PyExprMutator):  # type: ignore[misc]
     """Binds the result of each occurrence to a call of its kernel."""
 
-    def __init__(self, mod: IRModule, found: Mapping[Any, _Attention], lanes: int) -> None:
+    def __init__(
+        self, mod: IRModule, found: Mapping[Any, _Attention], lanes: int, l2_bytes: int
+    ) -> None:
         super().__init__(mod)
+        self._l2_bytes = l2_bytes
         self._found = found
         self._lanes = lanes
         self._turned: dict[Any, Any] = {}  # masks with positions outside rows
@@ -232,7 +238,7 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]
 
     def _call(self, found: _Attention) -> relax.Expr:
         masks = [self._mask(mask, found) for mask in found.masks]
-        views = (found.query, found.key, found.value)
+        views = (found.query, *self._near(found))
         operands = [self.visit_expr(view.source) for view in views] + [m.source for m in masks]
 
         def kernel(*tensors: te.Tensor) -> te.Tensor:
@@ -246,6 +252,32 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]
             )
 
         return self.builder_.call_te(kernel, *operands, primfunc_name_hint="attention")
+
+    def _near(self, found: _Attention) -> tuple[View, View]:
+        """Keys and values; copies that lie together where each chunk of rows reads them again.
+
+        From beyond the second cache they come faster in the order in which they lie.
+        """
+        shape = found.shape
+        bytes_ = shape.positions * (shape.depth + shape.columns) * _FLOAT_BYTES
+        wide = ((found.key, shape.depth), (found.value, shape.columns))
+        if not 0 < self._l2_bytes // 2 < bytes_:
+            return found.key, found.value
+        key, value = (
+            self._copied(view, (*shape.batch, shape.positions, width)) for view, width in wide
+        )
+        return key, value
+
+    def _copied(self, view: View, shape: tuple[int, ...]) -> View:
+        if lies_together(view, shape):
+            return view
+
+        def copy(source: te.Tensor) -> te.Tensor:
+            return te.compute(shape, lambda *at: source[tuple(view.index(at))], name="copy")
+
+        source = self.visit_expr(view.source)
+        call = self.builder_.call_te(copy, source, primfunc_name_hint="gather_heads")
+        return View(source=self.builder_.emit(call), index=list)
 
     def _mask(self, mask: _Mask, found: _Attention) -> _Mask:
         """The mask in a form that vectors of rows can be read of."""

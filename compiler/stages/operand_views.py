@@ -46,6 +46,18 @@ def view_of(operand: Any, defined: Mapping[Any, Any]) -> View:
         )
 
 
+def lies_together(view: View, shape: Sequence[int]) -> bool:
+    """Whether the view is of all of its source, in its order; `shape` is the operand's."""
+    source = shape_of(view.source)
+    if not only_unit_axes_differ(source, shape):
+        return False
+    # Numbers that no slice makes equal: one for each axis.
+    marks = [(axis + 1) << 40 for axis in range(len(shape))]
+    found = view.index(marks)
+    seen = [mark for mark, extent in zip(found, source, strict=True) if extent != 1]
+    return seen == [mark for mark, extent in zip(marks, shape, strict=True) if extent != 1]
+
+
 def _step(call: Any) -> View | None:
     """One operator as a view of its operand, None if it is none."""
     name = getattr(getattr(call, "op", None), "name", "")
@@ -66,14 +78,14 @@ def _permuted(call: Any) -> View:
     return View(source=call.args[0], index=lambda at: [at[axes.index(i)] for i in range(rank)])
 
 
-def unit_axes_differ(source: Sequence[int], result: Sequence[int]) -> bool:
+def only_unit_axes_differ(source: Sequence[int], result: Sequence[int]) -> bool:
     """Whether a reshape only adds or drops axes of extent 1."""
     return [e for e in source if e != 1] == [e for e in result if e != 1]
 
 
 def _same_axes(call: Any) -> View | None:
     source, result = shape_of(call.args[0]), shape_of(call)
-    if not unit_axes_differ(source, result):
+    if not only_unit_axes_differ(source, result):
         return None
     wide = [axis for axis, extent in enumerate(result) if extent != 1]
 

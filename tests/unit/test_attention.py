@@ -8,9 +8,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from tvm import relax
 
 from compiler.stages.attention import fuse_attention
+from compiler.stages.operand_views import View, lies_together
 from compiler.stages.operators.attention_tile import AttentionTile, Machine, attention_tile
+from tests.differential.agreement import assert_agrees
 from tests.lowered import fixed_spec, loaded, staged
 from tests.onnx_models import attention_model, make_model
 
@@ -91,6 +94,30 @@ def test_one_kernel(kind: str) -> None:
 @pytest.mark.parametrize("why", NOT_FUSED)
 def test_left_alone(why: str) -> None:
     assert "attention" not in kernels(NOT_FUSED[why])
+
+
+def test_large_keys_and_values_are_put_together() -> None:
+    """Beside their heads they would come from the third cache in pieces for each chunk of rows."""
+    assert "gather_heads" in kernels(attention_model(tokens=1500, width=128))
+    assert "gather_heads" not in kernels(attention_model(tokens=64))
+
+
+def test_large_keys_and_values_agree() -> None:
+    source = attention_model(tokens=1200, width=64)
+    assert_agrees(source, tolerance=1e-5)  # float32 sums of 1200 numbers, weighted by shares
+
+
+def test_views() -> None:
+    source = relax.Var("x", relax.TensorType((1, 6, 4, 8), "float32"))
+    same = View(source=source, index=lambda at: [0, *at])
+    turned = View(source=source, index=lambda at: [0, at[1], at[0], at[2]])
+    part = View(source=source, index=lambda at: [0, at[0] + 3, *at[1:]])
+    assert lies_together(same, (6, 4, 8))
+    assert not lies_together(turned, (4, 6, 8))
+    assert not lies_together(part, (3, 4, 8))
+    assert not lies_together(
+        View(source=source, index=lambda at: [0, at[0] + 1, *at[1:]]), (6, 4, 8)
+    )
 
 
 def test_module_without_attention_is_returned() -> None:
