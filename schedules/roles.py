@@ -10,7 +10,7 @@ ROLE = "tunesmith.role"
 PAD = "pad"  # copies the input and writes zeros around it
 PACK = "pack"  # copies a matrix into vector-wide panels
 UNPACK = "unpack"  # from vector-wide blocks back to the plain layout; drops padded lanes
-# [N, G, O/L, OH, OW, L] += input * weight[G, O/L, I, KH, KW, L], the input plain or blocked;
+# [N, G, O/L, OH, OW, L] += input * weight[G, O/L, I/B, KH, KW, B, L], input plain (B 1) or blocked;
 # reduced over blocks of channels, taps, channels of a block.
 CONV2D = "conv2d"
 CONV2D_TRANSPOSE = "conv2d-transpose"  # as CONV2D, a channel for each phase of the strides

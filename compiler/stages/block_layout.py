@@ -219,11 +219,10 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
     ) -> Any:
         """One group; `source` plain or blocked, the result blocked if `block` says so."""
         lanes = conv2d_lanes(sig, self._lanes)
-        grid = None
-        if len(_extents(source)) == 5:
-            grid = self._choose_winograd(sig)
+        in_block = _extents(source)[4] if len(_extents(source)) == 5 else None
+        grid = None if in_block is None else self._choose_winograd(sig)
         if grid is None:
-            packed = pack_conv2d_weight(weight, 1, lanes)
+            packed = pack_conv2d_weight(weight, 1, lanes, in_block or 1)
             compute = partial(packed_conv2d, sig=sig, out_block=block)
         else:
             packed = winograd_weight(weight, grid.tile, lanes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from tvm import s_tir
 from tvm.tirx import PrimFunc
 
@@ -10,14 +12,19 @@ from schedules import match, roles, steps
 from schedules.cpu.register_tile import choose_dividing_tile, choose_tile, sums_in_registers
 from schedules.fused import FusedSum, fused_sum
 
+FLOAT_BYTES = 4
+# Work items for each core: enough to share them evenly.
+CHUNKS_FOR_EACH_CORE = 8
+BLOCKS_IN_A_TILE = 2  # usually: work items are tiles of channels and chunks of rows
+
 
 def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Keep a tile of sums in registers over all input channels and taps.
 
     Matches: one block of role CONV2D, with padding before it and element-wise blocks after it.
     before: for n, o, y, x: for c, ky, kx: acc;   for n, o, y, x: epilogue
-    after:  parallel n, o/tile, y: (pad the rows needed;
-              for x/tile: (for c, ky, kx: unrolled o, x: vectorized lane: acc;
+    after:  parallel n, o/tile, chunk of y: (pad the rows needed;
+              for y, x/tile: (for c, ky, kx: unrolled o, x: vectorized lane: acc;
                            for x, vectorized lane: epilogue))
     """
     kernel = fused_sum(func, role=roles.CONV2D, before=roles.PAD)
@@ -56,13 +63,26 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         # innermost: then whole vectors are stored or none, without a test for each element.
         whole_blocks = channels == groups * blocks * lanes
         inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
-    sch.reorder(batch, outer_channel, row, outer_column, *inner)
-    shared = sch.fuse(batch, outer_channel, row)
+    chunk, row = sch.split(row, factors=[None, _chunk_rows(kernel, rows, spec)])
+    sch.reorder(batch, outer_channel, chunk, row, outer_column, *inner)
+    shared = sch.fuse(batch, outer_channel, chunk)
     for moved in (store, conv):
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
     if pad is not None:
         steps.pad_rows(sch, pad, shared)
     sch.parallel(shared)
     sch.vectorize(inner[-1])
-    sums_in_registers(sch, conv, depth=2)
-    steps.unroll_tile(sch, store, depth=2)
+    sums_in_registers(sch, conv, depth=3)
+    steps.unroll_tile(sch, store, depth=3)
+
+
+def _chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
+    """Output rows for which padded rows are made together: neighbours read the same ones."""
+    if kernel.before is None:
+        return 1
+    _, channels, padded_rows, *plane_row = match.axis_extents(kernel.sch, kernel.before)
+    row_bytes = FLOAT_BYTES * channels * prod(plane_row)
+    most = spec.cache.l2_bytes // 4 // row_bytes * rows // padded_rows
+    shared = match.leading_size(kernel.sch, kernel.main, axes=3) // BLOCKS_IN_A_TILE
+    least_chunks = -(-CHUNKS_FOR_EACH_CORE * spec.cores.count // max(1, shared))
+    return steps.largest_divisor(rows, max(1, min(most, rows // least_chunks)))

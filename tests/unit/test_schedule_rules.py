@@ -70,7 +70,7 @@ def _placeholders(*shapes: tuple[int, ...]) -> list[te.Tensor]:
 
 
 def _conv2d() -> tuple[list[te.Tensor], te.Tensor]:
-    data, weight = _placeholders((1, 3, 6, 6), (1, 2, 3, 3, 3, 8))
+    data, weight = _placeholders((1, 3, 6, 6), (1, 2, 3, 3, 3, 1, 8))
     return [data, weight], packed_conv2d(data, weight, CONV)
 
 
@@ -86,7 +86,7 @@ def _blocked_depthwise() -> tuple[list[te.Tensor], te.Tensor]:
 
 def _transpose() -> tuple[list[te.Tensor], te.Tensor]:
     # 4 channels x 2 x 2 phases are 2 blocks of 8 lanes; a phase has 2 x 2 of the 3 x 3 taps.
-    data, weight = _placeholders((1, 3, 4, 4), (1, 2, 3, 2, 2, 8))
+    data, weight = _placeholders((1, 3, 4, 4), (1, 2, 3, 2, 2, 1, 8))
     return [data, weight], phased_conv2d_transpose(data, weight, TRANSPOSE)
 
 

@@ -23,15 +23,16 @@ from schedules import roles
 def packed_conv2d(
     data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature, out_block: int | None = None
 ) -> te.Tensor:
-    """Convolution with ``weight[G, O/G/L, I, KH, KW, L]``; data and output plain or blocked.
+    """Convolution with ``weight[G, O/G/L, I/B, KH, KW, B, L]``; data and output plain or blocked.
 
-    Plain is [N, C, H, W], blocked [N, C/B, H, W, B] with any B. Blocked data has one group.
+    Plain is [N, C, H, W], where B is 1, blocked [N, C/B, H, W, B]. Blocked data has one group.
     """
-    groups, blocks, group_in, kernel_h, kernel_w, lanes = (int(extent) for extent in weight.shape)
-    in_block = int(data.shape[4]) if len(data.shape) == 5 else 1
+    groups, blocks, group_blocks, kernel_h, kernel_w, in_block, lanes = (
+        int(extent) for extent in weight.shape
+    )
     _, out_w = sig.out_extent
     source = padded(data, sig.pads)
-    channel = te.reduce_axis((0, group_in // in_block), "channel")
+    channel = te.reduce_axis((0, group_blocks), "channel")
     tap_y = te.reduce_axis((0, kernel_h), "tap_y")
     tap_x = te.reduce_axis((0, kernel_w), "tap_x")
     inner = te.reduce_axis((0, in_block), "inner_channel")
@@ -46,10 +47,10 @@ def packed_conv2d(
             where = (row, x * sig.strides[1] + tap_x * sig.dilation[1])
         if len(data.shape) == 5:
             return source[(n, channel, *where, inner)]
-        return source[(n, g * group_in + channel, *where)]
+        return source[(n, g * group_blocks + channel, *where)]
 
     def accumulate(n: Any, g: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
-        factor = weight[g, o, channel * in_block + inner, tap_y, tap_x, lane]
+        factor = weight[g, o, channel, tap_y, tap_x, inner, lane]
         return te.sum(taken(n, g, y, x) * factor, axis=[channel, tap_y, tap_x, inner])
 
     sums = te.compute(
@@ -85,16 +86,23 @@ def _unpacked(sums: te.Tensor, sig: Conv2dSignature, out_block: int | None) -> t
     return te.compute(shape, compute, name="unpack", attrs={roles.ROLE: roles.UNPACK})
 
 
-def pack_conv2d_weight(weight: np.ndarray, groups: int, lanes: int) -> np.ndarray:
-    """``weight[O, I, KH, KW]`` as ``[G, ceil(O/G/L), I, KH, KW, L]``, missing channels zero."""
+def pack_conv2d_weight(
+    weight: np.ndarray, groups: int, lanes: int, in_block: int = 1
+) -> np.ndarray:
+    """``weight[O, I, KH, KW]`` as ``[G, ceil(O/G/L), I/B, KH, KW, B, L]``, B = `in_block`.
+
+    Missing output channels are zero. The order is that of the sums: weights are read in a stream.
+    """
     out_channels, group_in, kernel_h, kernel_w = weight.shape
     group_out = out_channels // groups
     blocks = -(-group_out // lanes)
     grouped = weight.reshape(groups, group_out, group_in, kernel_h, kernel_w)
     room = np.zeros((groups, blocks * lanes, group_in, kernel_h, kernel_w), weight.dtype)
     room[:, :group_out] = grouped
-    blocked = room.reshape(groups, blocks, lanes, group_in, kernel_h, kernel_w)
-    return np.ascontiguousarray(np.moveaxis(blocked, 2, -1))
+    blocked = room.reshape(
+        groups, blocks, lanes, group_in // in_block, in_block, kernel_h, kernel_w
+    )
+    return np.ascontiguousarray(blocked.transpose(0, 1, 3, 5, 6, 4, 2))
 
 
 def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int) -> int:

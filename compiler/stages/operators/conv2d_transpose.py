@@ -62,8 +62,8 @@ def phase_weights(weight: np.ndarray, sig: Conv2dTransposeSignature) -> np.ndarr
 def phased_conv2d_transpose(
     data: te.Tensor, weight: te.Tensor, sig: Conv2dTransposeSignature
 ) -> te.Tensor:
-    """``out[N, O, OH, OW]`` from ``data[N, I, H, W]``, ``weight[1, O*SH*SW/L, I, TH, TW, L]``."""
-    _, blocks, in_channels, tap_h, tap_w, lanes = (int(extent) for extent in weight.shape)
+    """``out[N, O, OH, OW]`` of ``data[N, I, H, W]``, ``weight[1, O*SH*SW/L, I, TH, TW, 1, L]``."""
+    _, blocks, in_channels, tap_h, tap_w, _, lanes = (int(extent) for extent in weight.shape)
     rows, columns = sig.positions
     top, left = tap_h - 1, tap_w - 1
     zero = tirx.const(0.0, str(data.dtype))
@@ -86,7 +86,7 @@ def phased_conv2d_transpose(
     def accumulate(n: Any, g: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
         source = padded[n, channel, y + tap_y, x + tap_x]
         taps = [channel, tap_y, tap_x]
-        return te.sum(source * weight[g, o, channel, tap_y, tap_x, lane], axis=taps)
+        return te.sum(source * weight[g, o, channel, tap_y, tap_x, 0, lane], axis=taps)
 
     blocked = te.compute(
         (sig.batch, 1, blocks, rows, columns, lanes),
