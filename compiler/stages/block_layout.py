@@ -42,9 +42,6 @@ from compiler.target_spec import TargetSpec
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
 BLOCKS = "tunesmith.blocks"
 
-# Scratch of one kernel, as a share of what the largest operator reads and writes.
-SCRATCH_SHARE = 0.4
-
 ELEMENTWISE_UNARY = {
     f"relax.{name}"
     for name in (
@@ -347,8 +344,15 @@ def _largest_call_bytes(main: relax.Function) -> int:
             return 0  # a constant, or a tuple of values that are counted where they are made
         return prod(_extents(value)) * ELEMENT_BYTES[str(value.ty.dtype)]
 
-    calls = [binding for binding in bindings(main) if isinstance(binding.value, relax.Call)]
-    return max((sum(map(size, (call.var, *call.value.args))) for call in calls), default=0)
+    # Element-wise operators are fused with what makes their operands.
+    fused = ELEMENTWISE_UNARY | ELEMENTWISE_BINARY
+    operands = [
+        (binding.var, *binding.value.args)
+        for binding in bindings(main)
+        if isinstance(binding.value, relax.Call)
+        and getattr(binding.value.op, "name", "") not in fused
+    ]
+    return max((sum(map(size, values)) for values in operands), default=0)
 
 
 def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRModule:
@@ -360,10 +364,10 @@ def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRM
         exact: no Winograd: every convolution is a direct sum of products.
     """
     names = {str(key): str(value) for key, value in mod.attrs[ONNX_NAMES].items()}
-    scratch_bytes = int(SCRATCH_SHARE * _largest_call_bytes(mod["main"]))
+    arena_bytes = _largest_call_bytes(mod["main"])
 
     def choose(sig: Conv2dSignature) -> TileGrid | None:
-        return None if exact else choose_winograd(sig, spec, scratch_bytes)
+        return None if exact else choose_winograd(sig, spec, arena_bytes)
 
     lanes = spec.lanes(dtype_bits=32)
     blocker = _Blocker(mod, lanes, choose, names, _wanted_blocked(mod["main"]))

@@ -23,21 +23,26 @@ from schedules.cpu.register_tile import FMAS_A_CYCLE, output_cycles
 FLOAT_BYTES = 4
 # Bytes a cycle that one core gets from the last-level cache and from memory, about.
 CACHE_BYTES_A_CYCLE, MEMORY_BYTES_A_CYCLE = 16, 7
+# Scratch of one kernel, and it together with the operands, as shares of the arena.
+MOST_SCRATCH_SHARE, MOST_ARENA_SHARE = 0.4, 1.2
 # Tiles across one chunk; wider rows of tiles are cut.
 MOST_TILES_ACROSS = 32
 # Winograd costs accuracy and memory: it must be faster by more than an estimate may be wrong.
 LEAST_GAIN = 1.2
 
 
-def choose_winograd(sig: Conv2dSignature, spec: TargetSpec, scratch_bytes: int) -> TileGrid | None:
+def choose_winograd(sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int) -> TileGrid | None:
     """Return the tiles of the fastest Winograd form, None if direct sums are about as fast.
 
     Args:
-        scratch_bytes: that one worker may use for transformed data.
+        arena_bytes: what the model's arena will be at least, about: scratch is a share of it.
     """
     if not _is_possible(sig, spec):
         return None
-    grids = [grid for grid in _grids(sig) if _scratch_bytes(sig, grid) <= scratch_bytes]
+    budget = min(
+        MOST_SCRATCH_SHARE * arena_bytes, MOST_ARENA_SHARE * arena_bytes - _operand_bytes(sig)
+    )
+    grids = [grid for grid in _grids(sig) if _scratch_bytes(sig, grid) <= budget]
     if not grids:
         return None
     best = min(grids, key=lambda grid: winograd_cycles(sig, grid, spec))
@@ -60,13 +65,18 @@ def _is_possible(sig: Conv2dSignature, spec: TargetSpec) -> bool:
 def _grids(sig: Conv2dSignature) -> Iterator[TileGrid]:
     for tile in TILE_SIZES:
         down, across = (ceil(extent / tile) for extent in sig.out_extent)
-        columns = ceil(across / ceil(across / MOST_TILES_ACROSS))
-        for rows in range(1, down + 1):
-            yield TileGrid(
-                tile=tile,
-                chunks=(ceil(down / rows), ceil(across / columns)),
-                chunk=(rows, columns),
-            )
+        least_cuts = ceil(across / MOST_TILES_ACROSS)
+        for cuts in range(least_cuts, least_cuts + 2):
+            columns = ceil(across / cuts)
+            for rows in range(1, down + 1):
+                chunks = (ceil(down / rows), ceil(across / columns))
+                yield TileGrid(tile=tile, chunks=chunks, chunk=(rows, columns))
+
+
+def _operand_bytes(sig: Conv2dSignature) -> int:
+    out_height, out_width = sig.out_extent
+    data = sig.in_channels * sig.height * sig.width
+    return FLOAT_BYTES * sig.batch * (data + sig.out_channels * out_height * out_width)
 
 
 def _scratch_bytes(sig: Conv2dSignature, grid: TileGrid) -> int:
