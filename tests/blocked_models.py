@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -9,14 +10,15 @@ from tests.onnx_models import make_model, weights
 
 
 def chain_model(
-    *, last: str = "Conv", channels: int = 8, after_depthwise: str = ""
+    *, last: str = "Conv", channels: int = 8, after_depthwise: str = "", mode: str = "nearest"
 ) -> onnx.ModelProto:
     """x -> convolution -> depthwise -> pointwise -> `last` -> y.
 
     Args:
-        last: "Conv", or the operator that ends the chain: "Softmax", "GlobalAveragePool".
+        last: "Conv", or what ends the chain: "Resize" and a "Conv", "Softmax", "GlobalAveragePool".
         channels: of everything between.
         after_depthwise: an operator on each element, none if empty.
+        mode: of a Resize.
     """
     nodes = [
         helper.make_node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
@@ -40,6 +42,14 @@ def chain_model(
     if last == "Conv":
         nodes.append(helper.make_node("Conv", ["a2", "w3"], ["y"], name="last"))
         constants["w3"] = weights(channels, channels, 1, 1, seed=3)
+    elif last == "Resize":
+        nodes += [
+            helper.make_node("Resize", ["a2", "", "scales"], ["b2"], name="resize", mode=mode),
+            helper.make_node("Conv", ["b2", "w3"], ["y"], name="last"),
+        ]
+        constants["scales"] = np.array([1, 1, 2, 3], np.float32)
+        constants["w3"] = weights(channels, channels, 1, 1, seed=3)
+        out_shape = [1, channels, 8, 12]
     elif last == "GlobalAveragePool":
         nodes.append(helper.make_node(last, ["a2"], ["y"], name="last"))
         out_shape = [1, channels, 1, 1]

@@ -2,8 +2,9 @@
 
 A convolution's sums lie in vectors of output channels; stored like that, neither the store nor the
 next load has to turn them around. Blocked values live from one convolution to the next, through
-everything that works on each element alone, pooling and concatenation; what else reads one gets a
-plain copy, made once. The change of layout stands in the graph, so it is fused, counted and shown.
+everything that works on each element alone, pooling, resizing and concatenation; what else reads
+one gets a plain copy, made once. The change of layout stands in the graph, so it is fused, counted
+and shown.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from compiler.stages.operators.depthwise_conv2d import (
     blocked_depthwise_conv2d,
     pack_depthwise_weight,
 )
+from compiler.stages.operators.resize import blocked_resize2d
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d, winograd_weight
 from compiler.stages.provenance import bindings
 from compiler.target_spec import TargetSpec
@@ -54,6 +56,9 @@ ELEMENTWISE_BINARY = {
     f"relax.{name}" for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 }
 _POOLING = {"relax.nn.max_pool2d", "relax.nn.avg_pool2d"}
+_RESIZE = "relax.image.resize2d"
+# What hands the wish for blocked layout on to its operands.
+_PASSING_ON = ELEMENTWISE_UNARY | ELEMENTWISE_BINARY | _POOLING | {_RESIZE}
 _TO_LAST, _FROM_LAST = (0, 2, 3, 1), (0, 3, 1, 2)  # axes of a transpose of images
 _SPATIAL_REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
@@ -87,7 +92,7 @@ def _wanted_blocked(main: relax.Function) -> set[Any]:
             wanted.add(value.args[0])
         if name == "relax.nn.conv2d" and _is_depthwise(value):
             wanted.add(binding.var)
-        elif binding.var in wanted and name in ELEMENTWISE_UNARY | ELEMENTWISE_BINARY | _POOLING:
+        elif binding.var in wanted and name in _PASSING_ON:
             wanted.update(argument for argument in value.args if isinstance(argument, relax.Var))
         elif binding.var in wanted and name == "relax.concat":
             wanted.update(getattr(value.args[0], "fields", ()))
@@ -192,6 +197,8 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
             operands = self._binary
         elif name in _POOLING:
             operands = self._pooling
+        elif name == _RESIZE:
+            operands = self._resize
         elif name == "relax.concat":
             operands = self._concat
         elif _axes(call) == _FROM_LAST:
@@ -310,6 +317,14 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         if sig is None or weight is None or sig.groups > 1:
             return None
         return self._dense_convolution(sig, weight, data.variable, None)
+
+    def _resize(self, call: relax.Call) -> tuple[Any, int] | None:
+        data = self._blocked.get(call.args[0])
+        if data is None or call.attrs.layout != "NCHW":
+            return None
+        compute = partial(blocked_resize2d, resize=call, block=data.block)
+        made = self.builder_.call_te(compute, data.variable, primfunc_name_hint="resize2d")
+        return made, data.block
 
     def _spatial_reduction(self, call: relax.Call, data: _Blocked) -> Any | None:
         """One number for each plane: [N, C/B, 1, 1, B] are the bytes of [N, C, 1, 1]."""

@@ -51,6 +51,13 @@ def test_a_plane_sum_reads_blocked_data_without_a_copy() -> None:
     assert program.values[program.outputs[0].value].shape == (1, 8, 1, 1)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_resizing_stays_in_blocked_layout(mode: str) -> None:
+    blocks = _blocks(_program(chain_model(last="Resize", mode=mode)))
+    assert blocks["resize"] == blocks["depthwise"] == 8
+    assert blocks["last"] is None
+
+
 def test_what_only_a_plain_operator_reads_is_not_blocked() -> None:
     blocks = _blocks(_program(chain_model(last="Softmax")))
     assert blocks == {"stem_relu": 8, "depthwise": 8, "residual": None, "last": None}
@@ -98,6 +105,7 @@ def test_same_numbers_and_every_kernel_alone(last: str, channels: int, tmp_path:
     path = tmp_path / "chain.onnx"
     models = {
         "channels-last": lambda: channels_last_model(channels),
+        "linear": lambda: chain_model(last="Resize", channels=channels, mode="linear"),
         "sigmoid": lambda: chain_model(channels=channels, after_depthwise="Sigmoid"),
     }
     model = models.get(last, lambda: chain_model(last=last, channels=channels))()
