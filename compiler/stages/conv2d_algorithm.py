@@ -23,8 +23,8 @@ from schedules.cpu.register_tile import FMAS_A_CYCLE, output_cycles
 FLOAT_BYTES = 4
 # Bytes a cycle that one core gets from the last-level cache and from memory, about.
 CACHE_BYTES_A_CYCLE, MEMORY_BYTES_A_CYCLE = 16, 7
-# Scratch of one kernel, and it together with the operands, as shares of the arena.
-MOST_SCRATCH_SHARE, MOST_ARENA_SHARE = 0.4, 1.2
+# Scratch as a share of what the arena is without it.
+WORKER_SCRATCH_SHARE, CALL_SCRATCH_SHARE = 0.2, 0.4
 # Tiles across one chunk; wider rows of tiles are cut.
 MOST_TILES_ACROSS = 32
 # Winograd costs accuracy and memory: it must be faster by more than an estimate may be wrong.
@@ -39,10 +39,11 @@ def choose_winograd(sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int) ->
     """
     if not _is_possible(sig, spec):
         return None
-    budget = min(
-        MOST_SCRATCH_SHARE * arena_bytes, MOST_ARENA_SHARE * arena_bytes - _operand_bytes(sig)
-    )
-    grids = [grid for grid in _grids(sig) if _scratch_bytes(sig, grid) <= budget]
+    grids = [
+        grid
+        for grid in _grids(sig)
+        if _scratch_bytes(sig, grid) <= _budget_bytes(sig, grid, arena_bytes)
+    ]
     if not grids:
         return None
     best = min(grids, key=lambda grid: winograd_cycles(sig, grid, spec))
@@ -71,6 +72,14 @@ def _grids(sig: Conv2dSignature) -> Iterator[TileGrid]:
             for rows in range(1, down + 1):
                 chunks = (ceil(down / rows), ceil(across / columns))
                 yield TileGrid(tile=tile, chunks=chunks, chunk=(rows, columns))
+
+
+def _budget_bytes(sig: Conv2dSignature, grid: TileGrid, arena_bytes: int) -> float:
+    """What scratch may take: that of several chunks lies in the arena all the time."""
+    if sig.batch * grid.chunks[0] * grid.chunks[1] > 1:
+        return WORKER_SCRATCH_SHARE * arena_bytes
+    own = _operand_bytes(sig)
+    return min(CALL_SCRATCH_SHARE * arena_bytes, (1 + WORKER_SCRATCH_SHARE) * arena_bytes - own)
 
 
 def _operand_bytes(sig: Conv2dSignature) -> int:

@@ -18,6 +18,9 @@ Compiled = Callable[[str], Artifact]
 FLOAT_TOLERANCE = 1e-4  # of the reference's largest value
 QUANTA = 2  # whole model: where a value lies between two quanta, rounding may go either way
 ARENA_SHARE = 1.1  # of the lower bound
+# The chunks of a Winograd convolution lie in the arena too: what the budget for them allows, and
+# the tenth above.
+WINOGRAD_ARENA_SHARE = ARENA_SHARE + WORKER_SCRATCH_SHARE
 ACCURACY_POINTS = 0.2
 MODELS = tuple(
     f"{name}_{form}"
@@ -54,9 +57,12 @@ def test_model_agrees_with_onnxruntime(compiled: Compiled, name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_arena_is_close_to_its_lower_bound(compiled: Compiled, name: str) -> None:
     """Scratch counts in the arena, not in the bound."""
-    totals = compiled(name).report()["totals"]
+    report = compiled(name).report()
+    totals = report["totals"]
+    uses_winograd = any(WINOGRAD_KERNEL in call["kernel"] for call in report["kernels"])
+    share = WINOGRAD_ARENA_SHARE if uses_winograd else ARENA_SHARE
     assert 0 < totals["lower_bound_bytes"] <= totals["arena_bytes"]
-    assert totals["arena_bytes"] <= ARENA_SHARE * totals["lower_bound_bytes"]
+    assert totals["arena_bytes"] <= share * totals["lower_bound_bytes"]
 
 
 @pytest.mark.parametrize("name", MODELS)
