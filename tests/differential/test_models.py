@@ -12,6 +12,8 @@ import pytest
 
 from compiler.artifact.manifest import Artifact
 from compiler.library import load
+from compiler.program import WINOGRAD_KERNEL
+from compiler.stages.conv2d_algorithm import WORKER_SCRATCH_SHARE
 
 Compiled = Callable[[str], Artifact]
 
