@@ -22,6 +22,8 @@ from schedules import match, steps
 
 # Accumulator rows beside the vector: 4 independent sums hide the latency of an addition.
 ROW_TILE = 4
+# Work items that are shared evenly enough.
+ITEMS_FOR_EACH_CORE = 8
 # Elements of a row that is left to LLVM; its sums lie on the stack.
 LONGEST_ROW = 128
 
@@ -80,7 +82,18 @@ def _block_alone(sch: s_tir.Schedule, block: Any, spec: TargetSpec) -> None:
     lanes = steps.function_lanes(sch, block, match.extent(sch, inner), lanes)
     chunks = steps.vectorize_with_tail(sch, inner, lanes)
     outer = loops[: len(loops) - suffix]
-    steps.parallelize(sch, [*outer, *chunks])
+    steps.parallelize(sch, _enough_work(sch, [*outer, *chunks], spec))
+
+
+def _enough_work(sch: s_tir.Schedule, loops: list[Any], spec: TargetSpec) -> list[Any]:
+    """The outermost of the loops that are enough for all cores; the others need no division."""
+    wanted, shared, work = ITEMS_FOR_EACH_CORE * spec.cores.count, [], 1
+    for loop in loops:
+        if work >= wanted:
+            break
+        shared.append(loop)
+        work *= match.extent(sch, loop)
+    return shared
 
 
 def _reduce_by_lanes(sch: s_tir.Schedule, block: Any, lanes: int) -> Any | None:
