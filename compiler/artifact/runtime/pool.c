@@ -1,7 +1,12 @@
 /* Threads that poll for work for a while and then sleep.
  *
- * `epoch` publishes a job: the job is written before epoch is raised, and read after it was seen.
- * `pending` counts the helpers that still work on it: it reaches 0 after all their writes.
+ * A job is cut into parts, and every worker has a segment of them. `left` of a segment counts the
+ * parts that nobody has begun: who lowers it from above 0 has that part. The job is written before
+ * `left`, and read only by who has a part of it. A helper may come late, even to a later job than
+ * the one it was woken for: what it takes is a part of the job that is there, which stays there
+ * until that part is done.
+ * `pending` counts the parts that are not done: it reaches 0 after all their writes.
+ * `epoch` is raised for each job, so that helpers look.
  * The one that waits says so (`sleeping`, `waiting`) before it looks at epoch or pending for the
  * last time; the one that signals changes epoch or pending before it looks whether somebody
  * sleeps. All four are sequentially consistent, so at least one sees the other: no lost wake-up. */
@@ -18,6 +23,11 @@
 #define TS_LINE_BYTES 128
 #define TS_POLLS_PER_CLOCK 64
 
+typedef struct ts_segment {
+    int32_t left; /* below 0 after some have looked in vain */
+    char padding[TS_LINE_BYTES - sizeof(int32_t)];
+} ts_segment;
+
 typedef struct ts_helper {
     ts_pool *pool;
     int32_t index; /* 1 .. helper_count */
@@ -31,16 +41,18 @@ struct ts_pool {
     char pending_padding[TS_LINE_BYTES - sizeof(uint32_t)];
     int32_t sleeping; /* helpers that sleep or are about to */
     int32_t waiting;  /* 1: the caller sleeps or is about to */
-    int stop;         /* part of the job */
-    int32_t count;
-    tunesmith_task task;
+    int stop;
+    int32_t parts; /* the job */
+    ts_pool_task task;
     void *context;
     int64_t spin_ns;
     pthread_mutex_t mutex;
     pthread_cond_t wake; /* epoch has changed */
     pthread_cond_t done; /* pending is 0 */
     int32_t helper_count;
-    ts_helper helpers[1]; /* helper_count of them */
+    int32_t segment_count; /* workers, also those that could not be started */
+    ts_segment *segments;
+    ts_helper helpers[1]; /* segment_count - 1 of them have room */
 };
 
 static void pause_briefly(void)
@@ -106,8 +118,8 @@ static void wait_for_job(ts_pool *pool, uint32_t seen)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-/* Returns when every helper has finished the job. */
-static void wait_for_helpers(ts_pool *pool)
+/* Returns when every part of the job is done. */
+static void wait_for_parts(ts_pool *pool)
 {
     if (poll_word(&pool->pending, 0, 1, pool->spin_ns)) {
         return;
@@ -121,9 +133,9 @@ static void wait_for_helpers(ts_pool *pool)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void finish_job(ts_pool *pool)
+static void finish_parts(ts_pool *pool, uint32_t count)
 {
-    if (__atomic_sub_fetch(&pool->pending, 1, __ATOMIC_SEQ_CST) == 0 &&
+    if (count != 0 && __atomic_sub_fetch(&pool->pending, count, __ATOMIC_SEQ_CST) == 0 &&
         __atomic_load_n(&pool->waiting, __ATOMIC_SEQ_CST)) {
         pthread_mutex_lock(&pool->mutex);
         pthread_cond_signal(&pool->done);
@@ -131,9 +143,40 @@ static void finish_job(ts_pool *pool)
     }
 }
 
-static void publish_job(ts_pool *pool)
+static int32_t segment_begin(int32_t parts, int32_t segment, int32_t segment_count)
 {
-    __atomic_store_n(&pool->pending, (uint32_t)pool->helper_count, __ATOMIC_SEQ_CST);
+    return (int32_t)((int64_t)parts * segment / segment_count);
+}
+
+/* Returns the number of a part that nobody had begun, or -1 if the segment has none. */
+static int32_t take_part(ts_pool *pool, int32_t segment)
+{
+    int32_t *left = &pool->segments[segment].left;
+    int32_t mine;
+    if (__atomic_load_n(left, __ATOMIC_RELAXED) <= 0) {
+        return -1;
+    }
+    mine = __atomic_fetch_sub(left, 1, __ATOMIC_ACQ_REL);
+    return mine <= 0 ? -1 : segment_begin(pool->parts, segment + 1, pool->segment_count) - mine;
+}
+
+/* Own parts first: the data of the kernel before are in this core's cache. */
+static void work(ts_pool *pool, int32_t worker)
+{
+    uint32_t done = 0;
+    int32_t i, part;
+    for (i = 0; i < pool->segment_count; i++) {
+        while ((part = take_part(pool, (worker + i) % pool->segment_count)) >= 0) {
+            pool->task(pool->context, worker, part);
+            done++;
+        }
+    }
+    finish_parts(pool, done);
+}
+
+/* Let helpers look for work, and wake those that sleep. */
+static void call_helpers(ts_pool *pool)
+{
     __atomic_add_fetch(&pool->epoch, 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&pool->sleeping, __ATOMIC_SEQ_CST) != 0) {
         pthread_mutex_lock(&pool->mutex);
@@ -149,14 +192,11 @@ static void *help(void *argument)
     uint32_t seen = 0;
     for (;;) {
         wait_for_job(pool, seen);
-        seen++; /* the caller waits for every helper before it publishes the next one */
-        if (pool->stop) {
+        seen = __atomic_load_n(&pool->epoch, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST)) {
             return NULL;
         }
-        if (self->index < pool->count) {
-            pool->task(pool->context, self->index);
-        }
-        finish_job(pool);
+        work(pool, self->index);
     }
 }
 
@@ -179,10 +219,30 @@ static int start_helpers(ts_pool *pool, int32_t helper_count)
     return !failed;
 }
 
+static ts_pool *allocate_pool(int32_t segment_count)
+{
+    size_t pool_bytes = sizeof(ts_pool) + (size_t)segment_count * sizeof(ts_helper);
+    ts_pool *pool = (ts_pool *)calloc(1, pool_bytes);
+    if (pool != NULL) {
+        pool->segment_count = segment_count;
+        pool->segments = (ts_segment *)calloc((size_t)segment_count, sizeof(ts_segment));
+        if (pool->segments != NULL) {
+            return pool;
+        }
+        free(pool);
+    }
+    return NULL;
+}
+
+static void free_pool(ts_pool *pool)
+{
+    free(pool->segments);
+    free(pool);
+}
+
 ts_pool *ts_pool_create(int32_t helper_count, int32_t spin_us)
 {
-    size_t bytes = sizeof(ts_pool) + (size_t)helper_count * sizeof(ts_helper);
-    ts_pool *pool = (ts_pool *)calloc(1, bytes);
+    ts_pool *pool = allocate_pool(helper_count + 1);
     if (pool == NULL) {
         return NULL;
     }
@@ -200,18 +260,25 @@ ts_pool *ts_pool_create(int32_t helper_count, int32_t spin_us)
         }
         pthread_mutex_destroy(&pool->mutex);
     }
-    free(pool);
+    free_pool(pool);
     return NULL;
 }
 
-void ts_pool_run(ts_pool *pool, int32_t count, tunesmith_task task, void *context)
+void ts_pool_run(ts_pool *pool, int32_t parts, ts_pool_task task, void *context)
 {
-    pool->count = count;
+    int32_t i;
+    pool->parts = parts;
     pool->task = task;
     pool->context = context;
-    publish_job(pool);
-    task(context, 0);
-    wait_for_helpers(pool);
+    __atomic_store_n(&pool->pending, (uint32_t)parts, __ATOMIC_SEQ_CST);
+    for (i = 0; i < pool->segment_count; i++) {
+        int32_t begin = segment_begin(parts, i, pool->segment_count);
+        int32_t end = segment_begin(parts, i + 1, pool->segment_count);
+        __atomic_store_n(&pool->segments[i].left, end - begin, __ATOMIC_RELEASE);
+    }
+    call_helpers(pool);
+    work(pool, 0);
+    wait_for_parts(pool);
 }
 
 void ts_pool_destroy(ts_pool *pool)
@@ -220,13 +287,13 @@ void ts_pool_destroy(ts_pool *pool)
     if (pool == NULL) {
         return;
     }
-    pool->stop = 1;
-    publish_job(pool);
+    __atomic_store_n(&pool->stop, 1, __ATOMIC_SEQ_CST);
+    call_helpers(pool);
     for (i = 0; i < pool->helper_count; i++) {
         pthread_join(pool->helpers[i].thread, NULL);
     }
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
-    free(pool);
+    free_pool(pool);
 }

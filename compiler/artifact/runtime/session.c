@@ -20,11 +20,14 @@ struct ts_session {
     int busy;
 };
 
-/* One phase, split evenly among `workers`. */
+/* Parts of a phase for each thread: what others have not begun can be taken over. */
+#define TS_PARTS_FOR_EACH_THREAD 4
+
+/* One phase, split evenly into `parts`. */
 typedef struct ts_job {
     const ts_frame *frame;
     const ts_step *step;
-    int32_t workers;
+    int32_t parts;
 } ts_job;
 
 static size_t round_up(size_t size, size_t alignment)
@@ -32,13 +35,24 @@ static size_t round_up(size_t size, size_t alignment)
     return (size + alignment - 1) / alignment * alignment;
 }
 
-static void run_share(void *context, int32_t worker)
+static void run_part(void *context, int32_t worker, int32_t part)
 {
     const ts_job *job = (const ts_job *)context;
     int64_t extent = job->step->extent;
-    int32_t begin = (int32_t)(extent * worker / job->workers);
-    int32_t end = (int32_t)(extent * (worker + 1) / job->workers);
+    int32_t begin = (int32_t)(extent * part / job->parts);
+    int32_t end = (int32_t)(extent * (part + 1) / job->parts);
     job->step->run(job->frame, worker, begin, end);
+}
+
+/* For an application's pool: a worker for each part, since only the index tells workers apart. */
+static void run_share(void *context, int32_t index)
+{
+    run_part(context, index, index);
+}
+
+static int32_t smaller(int64_t a, int64_t b)
+{
+    return (int32_t)(a < b ? a : b);
 }
 
 static void run_parallel(ts_session *session, const ts_frame *frame, const ts_step *step)
@@ -46,12 +60,13 @@ static void run_parallel(ts_session *session, const ts_frame *frame, const ts_st
     ts_job job;
     job.frame = frame;
     job.step = step;
-    job.workers = session->options.threads < step->extent ? session->options.threads : step->extent;
     if (session->options.parallel_for != NULL) {
-        session->options.parallel_for(session->options.parallel_context, job.workers, run_share,
-                                      &job);
+        job.parts = smaller(session->options.threads, step->extent);
+        session->options.parallel_for(session->options.parallel_context, job.parts, run_share, &job);
     } else {
-        ts_pool_run(session->pool, job.workers, run_share, &job);
+        job.parts = smaller((int64_t)session->options.threads * TS_PARTS_FOR_EACH_THREAD,
+                            step->extent);
+        ts_pool_run(session->pool, job.parts, run_part, &job);
     }
 }
 
