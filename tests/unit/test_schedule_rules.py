@@ -291,3 +291,14 @@ def test_scheduling_leaves_the_kernel_as_it_was(model: Callable[[], object]) -> 
         apply_fallback(func)
         assert func.script(show_meta=True) == text
         assert tvm_ffi.structural_hash(func) == key
+
+
+def test_fallback_shares_outer_loops_and_keeps_inner_ones() -> None:
+    """One loop over all of them would divide its index for each vector."""
+    data, scale = _placeholders((1, 16, 9, 11, 8), (1, 16, 1, 1, 8))
+    out = te.compute(data.shape, lambda n, c, y, x, b: data[n, c, y, x, b] * scale[n, c, 0, 0, b])
+    schedule, nest = apply_fallback(_kernel([data, scale], out))
+    assert nest == "block-by-block"
+    (block,) = schedule.get_child_blocks(schedule.get_sblock("root"))
+    extents = [int(schedule.get(loop).extent) for loop in schedule.get_loops(block)]
+    assert extents == [16 * 9, 11, 1, 8]  # 4 cores times 8 parts are reached with the rows
