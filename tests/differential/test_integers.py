@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
-from tests.differential.agreement import EXAMPLES, Case, assert_agrees, for_all, node_case
+from tests.differential.agreement import (
+    EXAMPLES,
+    Case,
+    for_all,
+    node_case,
+    run_compiled,
+    run_reference,
+)
 from tests.onnx_models import qdq_model, weights
 
 shapes = st.lists(st.integers(1, 9), min_size=1, max_size=4)
@@ -63,13 +72,37 @@ def test_quantize_rounds_halves_to_even_and_saturates() -> None:
     case.check()
 
 
+def _on_a_boundary(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """Where the exact result of `qdq_model` lies halfway between two quanta.
+
+    Its scales are multiples of 0.005 and 0.05, a quantum of the result is 0.1: 0.0025 of a quantum
+    is the finest step, and every 400th of them or so is a half.
+    """
+    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    data = np.pad(x.astype(np.int64) + 3, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(data, (3, 3), axis=(2, 3))
+    sums = np.einsum("ncyxij,ocij->noyx", windows, constants["w_q"].astype(np.int64))
+    sums += constants["b_q"].astype(np.int64).reshape(1, -1, 1, 1)
+    steps = np.rint(constants["w_scale"] / 0.005).astype(np.int64).reshape(1, -1, 1, 1)
+    return np.asarray(sums * steps % 400 == 200)
+
+
 @pytest.mark.parametrize("integer_ports", [False, True])
 def test_quantized_convolution(integer_ports: bool) -> None:
-    """Computed in float: between two quanta, the sum's order may decide."""
+    """Computed in float: exactly between two quanta, the sum's order decides, elsewhere nothing."""
     model = qdq_model(integer_ports=integer_ports)
     x = np.asarray(np.random.default_rng(0).standard_normal((1, 3, 8, 8)), np.float32)
-    inputs = {"x": np.clip(np.rint(x / 0.05), -128, 127).astype(np.int8) if integer_ports else x}
-    assert_agrees(model, inputs, tolerance=0.1)
+    quantized = np.clip(np.rint(x / 0.05), -128, 127).astype(np.int8)
+    feed = {"x": quantized if integer_ports else x}
+    (got,), (want,) = run_compiled(model, feed), run_reference(model, feed)
+    if not integer_ports:
+        quantized = np.clip(np.rint(x / np.float32(0.05)) - 3, -128, 127).astype(np.int8)
+    quantum = 1 if integer_ports else 0.1
+    free = _on_a_boundary(model, quantized)
+    assert free.mean() < 0.05
+    difference = np.abs(got.astype(np.float64) - want)
+    np.testing.assert_array_less(difference[~free], 1e-5)
+    np.testing.assert_array_less(difference[free], 1.01 * quantum)
 
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Mod")

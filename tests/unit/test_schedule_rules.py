@@ -199,7 +199,7 @@ def test_conv2d_rule_takes_channels_that_end_inside_a_block(
     channels: int, plane: tuple[int, int]
 ) -> None:
     """Also where the positions have a tail, and where several blocks are a tile."""
-    data, weight = _placeholders((1, 8, *plane), (1, -(-channels // 8), 8, 1, 1, 8))
+    data, weight = _placeholders((1, 8, *plane), (1, -(-channels // 8), 8, 1, 1, 1, 8))
     height, width = plane
     sig = replace(
         CONV,
