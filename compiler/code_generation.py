@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.onnx_import.model import Model
@@ -51,7 +51,12 @@ def generate_code(
     from compiler.kernels.build import build_kernel
     from compiler.onnx_import.to_relax import to_relax
     from compiler.relax_program import extract_program
-    from compiler.scheduling import distinct_workloads, relax_plan_bytes, schedule_kernel
+    from compiler.scheduling import (
+        distinct_workloads,
+        layout_changes,
+        relax_plan_bytes,
+        schedule_kernel,
+    )
     from compiler.stages.graph_stages import graph_stages
     from compiler.stages.stage import run_stages
     from compiler.tvm_target import tvm_target
@@ -64,9 +69,10 @@ def generate_code(
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
         kernel = schedule_kernel(name, func, count, spec, records)
-        return build_kernel(
+        built = build_kernel(
             kernel.func, name=name, input_count=count, outcome=kernel.outcome, target=target
         )
+        return replace(built, layout_changes=layout_changes(func))
 
     report("kernels")
     with ThreadPoolExecutor(max_workers=jobs) as pool:

@@ -19,6 +19,7 @@ from compiler.program import Program, ScheduleOutcome
 from compiler.target_spec import TargetSpec
 from compiler.tuning.record import ScheduleRecord
 from compiler.tuning.store import NO_RECORDS, Records
+from schedules import match, roles
 from schedules.rules import rules_for
 from schedules.steps import PrimitiveError
 
@@ -108,6 +109,14 @@ def _unused(name: str, taken: Mapping[str, PrimFunc]) -> str:
     while candidate in taken:
         candidate, number = f"{name}_{number}", number + 1
     return candidate
+
+
+def layout_changes(func: PrimFunc) -> int:
+    """Copies between plain and blocked layout among what a kernel computes."""
+    sch = Schedule(func)
+    if match.root_block(sch) is None:
+        return 0
+    return sum(match.role(sch, block) == roles.LAYOUT for block in match.blocks(sch))
 
 
 def workload_hash(func: PrimFunc) -> str:

@@ -9,6 +9,7 @@ ROLE = "tunesmith.role"
 
 PAD = "pad"  # copies the input and writes zeros around it
 PACK = "pack"  # copies a matrix into vector-wide panels
+LAYOUT = "layout"  # a copy from blocked layout to plain, or back
 UNPACK = "unpack"  # from vector-wide blocks back to the plain layout; drops padded lanes
 # [N, G, O/L, OH, OW, L] += input * weight[G, O/L, I/B, KH, KW, B, L], input plain (B 1) or blocked;
 # reduced over blocks of channels, taps, channels of a block.

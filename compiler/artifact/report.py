@@ -30,6 +30,7 @@ def build_report(
         "relax_plan_bytes": relax_plan_bytes,
         "worker_scratch_bytes": model.plan.worker_scratch_bytes,
         "macs": sum(call.macs for call in program.calls),
+        "layout_changes": sum(model.kernels[call.kernel].layout_changes for call in program.calls),
         "code_bytes": sum(model.kernels[name].code_bytes for name in used),
         "library_bytes": library_bytes,
     }
@@ -85,6 +86,7 @@ def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
         "scratch_bytes": list(kernel.memory.scratch_bytes),
         "worker_scratch_bytes": kernel.memory.worker_scratch_bytes,
         "code_bytes": kernel.code_bytes,
+        "layout_changes": kernel.layout_changes,
         "schedule": _schedule(model.kernels, call.kernel),
         "inputs": list(call.inputs),
         "outputs": list(call.outputs),

@@ -148,6 +148,7 @@ def _print_summary(artifact: Artifact) -> None:
                 f"{totals['arena_bytes']:,} bytes (lower bound {bound:,}, Relax's plan {relax:,})",
             ),
             ("kernel calls", schedules or "none"),
+            ("layout changes", f"{totals['layout_changes']}"),
             ("check", f"{checked['status']}: {checked['reason']}"),
         ]
     )

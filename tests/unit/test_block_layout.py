@@ -118,3 +118,15 @@ def test_same_numbers_and_every_kernel_alone(last: str, channels: int, tmp_path:
     assert len(result.kernels) == len(artifact.report()["kernels"])
     blocked = [v for v in artifact.report()["values"] if v["channel_block"]]
     assert bool(blocked) == (channels != 10)
+
+
+@pytest.mark.parametrize(("last", "changes"), [("Conv", 0), ("Softmax", 1)])
+def test_layout_changes_are_counted(tmp_path: Path, last: str, changes: int) -> None:
+    """The chain ends in blocked layout; a convolution reads it so, a softmax wants it plain."""
+    onnx.save(chain_model(last=last), tmp_path / "chain.onnx")
+    artifact = compile_model(
+        tmp_path / "chain.onnx", target="x86-64-v3", output=tmp_path / "made", verify="skip"
+    )
+    report = artifact.report()
+    assert report["totals"]["layout_changes"] == changes
+    assert sum(call["layout_changes"] for call in report["kernels"]) == changes

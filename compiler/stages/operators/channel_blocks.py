@@ -6,6 +6,8 @@ from typing import Any
 
 from tvm import te
 
+from schedules import roles
+
 LEAST_BLOCK = 4  # fewer channels side by side are no vector worth the name
 
 
@@ -34,7 +36,8 @@ def unblocked(data: te.Tensor) -> te.Tensor:
     def element(n: Any, c: Any, y: Any, x: Any) -> Any:
         return data[n, c // block, y, x, c % block]
 
-    return te.compute((batch, blocks * block, height, width), element, name="unblocked")
+    shape = (batch, blocks * block, height, width)
+    return te.compute(shape, element, name="unblocked", attrs={roles.ROLE: roles.LAYOUT})
 
 
 def blocked(data: te.Tensor, block: int) -> te.Tensor:
@@ -44,7 +47,8 @@ def blocked(data: te.Tensor, block: int) -> te.Tensor:
     def element(n: Any, c: Any, y: Any, x: Any, lane: Any) -> Any:
         return data[n, c * block + lane, y, x]
 
-    return te.compute((batch, channels // block, height, width, block), element, name="blocked")
+    shape = (batch, channels // block, height, width, block)
+    return te.compute(shape, element, name="blocked", attrs={roles.ROLE: roles.LAYOUT})
 
 
 def blocked_to_channels_last(data: te.Tensor) -> te.Tensor:
