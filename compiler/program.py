@@ -21,6 +21,12 @@ class ValueKind(StrEnum):
 # In the names of kernels that trade a little accuracy for speed; `--exact` makes none.
 WINOGRAD_KERNEL = "winograd_conv2d"
 
+
+def is_winograd(kernel: str) -> bool:
+    """Whether the kernel of that name is such a one."""
+    return WINOGRAD_KERNEL in kernel
+
+
 # Bytes of one element. NumPy knows no bfloat16, so the table is ours.
 ELEMENT_BYTES = {
     "bool": 1,

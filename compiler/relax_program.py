@@ -12,7 +12,7 @@ from tvm.ir import GenericConst, IRModule
 
 from compiler.errors import UnsupportedError
 from compiler.onnx_import.model import Model
-from compiler.onnx_import.to_relax import ONNX_NAMES
+from compiler.onnx_import.to_relax import onnx_names
 from compiler.program import (
     ELEMENT_BYTES,
     Copy,
@@ -94,7 +94,7 @@ def extract_program(mod: IRModule, model: Model) -> Program:
     Raises:
         UnsupportedError: something is left that is no kernel call, or a shape depends on data.
     """
-    names = {str(k): str(v) for k, v in mod.attrs[ONNX_NAMES].items()}
+    names = onnx_names(mod)
     blocks = {str(k): int(v) for k, v in mod.attrs[BLOCKS].items()}
     return _Walk(mod["main"], names, blocks, provenance_of(mod), model).program()
 

@@ -16,6 +16,7 @@ from compiler.errors import InputError, OtherMachineError, VerificationError
 from compiler.library import Library, load
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
+from compiler.program import is_winograd
 from compiler.verification.artifact_report import read_report
 from compiler.verification.comparison import (
     WHOLE_MODEL_QUANTA,
@@ -176,12 +177,17 @@ def _check(
         reasons = "; ".join(f"output {name!r} {why}" for name, why in trial.unexercised.items())
         return replace(base, decided_by=Decider.NOTHING, reason=f"not exercised: {reasons}")
     agrees = all(output.passed for output in outputs)
-    if per_kernel or not agrees:
-        base = replace(base, kernels=check_kernels(artifact, model, trial.inputs[0]))
-    elif any(call.is_winograd for call in read_report(artifact).calls):
+    wanted = _kernels_to_check(artifact, everything=per_kernel or not agrees)
+    if wanted:
         kernels = check_kernels(artifact, model, trial.inputs[0])
-        base = replace(base, kernels=tuple(kernel for kernel in kernels if kernel.is_winograd))
+        base = replace(base, kernels=tuple(k for k in kernels if k.index in wanted))
     return judge(base, agrees=agrees, quantized=GraphWalk(model.proto).has_quantizers)
+
+
+def _kernels_to_check(artifact: Artifact, *, everything: bool) -> set[int]:
+    """Kernel calls whose own check is part of the result: Winograd's always."""
+    calls = read_report(artifact).calls
+    return {call.index for call in calls if everything or is_winograd(call.kernel)}
 
 
 def _compare_outputs(library: Library, model: Model, trial: Trial) -> tuple[Comparison, ...]:

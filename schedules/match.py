@@ -155,7 +155,7 @@ def loads(statement: Any) -> list[Any]:
 
 
 def uses(expression: Any, variable: Any) -> bool:
-    """Whether an index expression mentions a variable."""
+    """Whether an expression or a statement mentions a variable."""
     found = []
 
     def look(node: Any) -> None:

@@ -13,6 +13,8 @@ from schedules import match, roles
 PrimitiveError = (RuntimeError, ValueError)
 # A narrower vector loop costs more than LLVM's own choice.
 LEAST_LANES = 4
+# Work items for each core: enough to share them evenly.
+ITEMS_FOR_EACH_CORE = 8
 # Each needs about three registers: four of them hide the four cycles of a multiply-add.
 VECTORS_OF_A_FUNCTION = 4
 
@@ -153,6 +155,24 @@ def unroll_tile(sch: s_tir.Schedule, block: Any, depth: int) -> None:
     for loop in outer:
         sch.unroll(loop)
     sch.vectorize(lane)
+
+
+def sums_in_registers(
+    sch: s_tir.Schedule, block: Any, reduction: Any, tile: Sequence[Any], depth: int
+) -> None:
+    """Unroll a tile of sums, its last loop a vector, and start the sums before the reduction.
+
+    Args:
+        reduction: the outermost loop over what is summed; the tile is inside.
+        tile: the loops of the tile, and those of the reduction that are unrolled with it.
+        depth: how many loops around the tile its start keeps.
+    """
+    *unrolled, lane = tile
+    for loop in unrolled:
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    start = sch.decompose_reduction(block, reduction)
+    unroll_tile(sch, start, depth)
 
 
 def contiguous_suffix(sch: s_tir.Schedule, block: Any) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import tvm
 import tvm_ffi
 from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
+from compiler.kernels.variables import replaced
+from schedules import match
 from schedules.roles import TAIL
 
 _renew_definitions = tvm_ffi.get_global_func("s_tir.RenewDefs")
@@ -35,7 +36,7 @@ def peel_tails(func: PrimFunc) -> PrimFunc:
         if not _asks_of(loop.body, loop.loop_var) or int(loop.extent) < 2:
             return mutator.default_mutate(_serial(loop, loop.extent, loop.body))
         last = loop.min + loop.extent - 1
-        tail = structural.structural_mutate(loop.body, [(tvm.ir.Var, _replacing(loop, last))])
+        tail = replaced(loop.body, loop.loop_var, last)
         return tirx.SeqStmt([_serial(loop, loop.extent - 1, loop.body), _with_own_names(tail)])
 
     return func.with_body(structural.structural_mutate(func.body, [(tirx.For, visit)]))
@@ -45,14 +46,6 @@ def _serial(loop: Any, extent: Any, body: Any) -> Any:
     return tirx.For(loop.loop_var, loop.min, extent, tirx.ForKind.SERIAL, body)
 
 
-def _replacing(loop: Any, value: Any) -> Any:
-    def visit(found: Any, mutator: Any) -> Any:
-        del mutator
-        return value if found.same_as(loop.loop_var) else found
-
-    return visit
-
-
 def _with_own_names(body: Any) -> Any:
     """The statement with new loop variables and buffers: each is defined once in a function."""
     return _renew_definitions(PrimFunc([], body)).body
@@ -60,16 +53,6 @@ def _with_own_names(body: Any) -> Any:
 
 def _asks_of(body: Any, variable: Any) -> bool:
     """Whether a test in the body depends on the variable."""
-    found: list[Any] = []
-
-    def look_at(condition: Any) -> None:
-        def look(node: Any) -> None:
-            if node.same_as(variable):
-                found.append(node)
-
-        structural.structural_walk(condition, (tvm.ir.Var, look))
-
-    structural.structural_walk(
-        body, (tirx.IfThenElse, lambda statement: look_at(statement.condition))
-    )
-    return bool(found)
+    tests: list[Any] = []
+    structural.structural_walk(body, (tirx.IfThenElse, tests.append))
+    return any(match.uses(test.condition, variable) for test in tests)

@@ -14,6 +14,7 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.program import ELEMENT_BYTES
+from schedules import match
 
 # Buffers up to this size stay on the stack frame of their phase.
 STACK_BUFFER_BYTES = 512
@@ -87,15 +88,7 @@ def _groups(statements: list[Any]) -> list[list[Any]]:
 
 
 def _uses(statements: list[Any], variable: Any) -> bool:
-    found = []
-
-    def look(node: Any) -> None:
-        if node.same_as(variable):
-            found.append(node)
-
-    for statement in statements:
-        structural.structural_walk(statement, (tvm.ir.Var, look))
-    return bool(found)
+    return any(match.uses(statement, variable) for statement in statements)
 
 
 def _aliases(declarations: list[Any], root: Any) -> list[Any]:

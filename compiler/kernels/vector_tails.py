@@ -13,6 +13,9 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
+from compiler.kernels.variables import replaced
+from schedules import match
+
 
 def split_vector_tails(func: PrimFunc) -> PrimFunc:
     """Return the function with each vector loop that has a tail as two loops.
@@ -34,7 +37,7 @@ def split_vector_tails(func: PrimFunc) -> PrimFunc:
 def _split(loop: Any) -> Any:
     lane, last = loop.loop_var, loop.min + loop.extent - 1
     choice = _choice_of(loop.body)
-    if choice is not None and not _mentions(choice[0], lane):
+    if choice is not None and not match.uses(choice[0], lane):
         condition, body, otherwise = choice
         return tirx.IfThenElse(condition, _again(loop, body), _again(loop, otherwise))
     found = _test_of(loop.body)
@@ -42,7 +45,7 @@ def _split(loop: Any) -> Any:
         return loop
     condition, body = found
     return tirx.IfThenElse(
-        _replaced(condition, lane, last),
+        replaced(condition, lane, last),
         _again(loop, body),
         tirx.For(lane, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body),
     )
@@ -51,7 +54,7 @@ def _split(loop: Any) -> Any:
 def _again(loop: Any, body: Any) -> Any:
     """The loop around another body, with a variable of its own: one is bound once in a function."""
     lane = tirx.Var(loop.loop_var.name, loop.loop_var.ty)
-    body = _replaced(body, loop.loop_var, lane)
+    body = replaced(body, loop.loop_var, lane)
     return tirx.For(lane, loop.min, loop.extent, loop.kind, body)
 
 
@@ -75,30 +78,22 @@ def _choice_of(body: Any) -> tuple[Any, Any, Any] | None:
     return condition, one, other
 
 
-def _replaced(node: Any, variable: Any, value: Any) -> Any:
-    def visit(found: Any, mutator: Any) -> Any:
-        del mutator
-        return value if found.same_as(variable) else found
-
-    return structural.structural_mutate(node, [(tvm.ir.Var, visit)])
-
-
 def _holds_below(condition: Any, lane: Any) -> bool:
     """Whether a condition that holds for a lane holds for every lane before it."""
     if isinstance(condition, tirx.And):
         return _holds_below(condition.a, lane) and _holds_below(condition.b, lane)
     if getattr(getattr(condition, "op", None), "name", "") == "tirx.likely":
         return _holds_below(condition.args[0], lane)
-    if not _mentions(condition, lane):
+    if not match.uses(condition, lane):
         return True
     if not isinstance(condition, tirx.LT | tirx.LE):
         return False
-    return not _mentions(condition.b, lane) and _grows(condition.a, lane)
+    return not match.uses(condition.b, lane) and _grows(condition.a, lane)
 
 
 def _grows(expression: Any, lane: Any) -> bool:
     """Whether an index never falls as the lane grows."""
-    if expression.same_as(lane) or not _mentions(expression, lane):
+    if expression.same_as(lane) or not match.uses(expression, lane):
         return True
     if isinstance(expression, tirx.Add):
         return _grows(expression.a, lane) and _grows(expression.b, lane)
@@ -106,14 +101,3 @@ def _grows(expression: Any, lane: Any) -> bool:
         factor = expression.b
         return isinstance(factor, tirx.IntImm) and factor.value > 0 and _grows(expression.a, lane)
     return False
-
-
-def _mentions(expression: Any, variable: Any) -> bool:
-    found: list[Any] = []
-
-    def look(node: Any) -> None:
-        if node.same_as(variable):
-            found.append(node)
-
-    structural.structural_walk(expression, (tvm.ir.Var, look))
-    return bool(found)

@@ -23,6 +23,11 @@ VARIABLE_PREFIX = "v"
 _PAIRWISE = {"Max": relax.op.maximum, "Min": relax.op.minimum, "Sum": relax.op.add}
 
 
+def onnx_names(mod: IRModule) -> dict[str, str]:
+    """Return the ONNX value name of each variable that has one."""
+    return {str(key): str(value) for key, value in mod.attrs[ONNX_NAMES].items()}
+
+
 class _NamedValues(dict[str, Any]):
     """The importer's table of values; binds each new expression to a variable of its own.
 

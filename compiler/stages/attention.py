@@ -31,8 +31,7 @@ from compiler.stages.operators.attention import AttentionShape, attention, padde
 from compiler.stages.operators.attention_tile import AttentionTile, Machine, attention_tile
 from compiler.stages.provenance import STANDS_FOR, bindings, is_call_to
 from compiler.target_spec import TargetSpec
-
-_FLOAT_BYTES = 4
+from schedules.cpu.register_tile import FLOAT_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,7 +258,7 @@ class _Fuser(relax.PyExprMutator):  # type: ignore[misc]
         From beyond the second cache they come faster in the order in which they lie.
         """
         shape = found.shape
-        bytes_ = shape.positions * (shape.depth + shape.columns) * _FLOAT_BYTES
+        bytes_ = shape.positions * (shape.depth + shape.columns) * FLOAT_BYTES
         wide = ((found.key, shape.depth), (found.value, shape.columns))
         if not 0 < self._l2_bytes // 2 < bytes_:
             return found.key, found.value

@@ -20,10 +20,11 @@ import tvm
 from tvm import relax
 from tvm.ir import IRModule
 
-from compiler.onnx_import.to_relax import ONNX_NAMES
+from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
 from compiler.program import ELEMENT_BYTES, WINOGRAD_KERNEL
 from compiler.stages.constants import constant_array
 from compiler.stages.conv2d_algorithm import choose_winograd
+from compiler.stages.operand_views import shape_of
 from compiler.stages.operators.channel_blocks import (
     blocked_to_channels_last,
     channel_block,
@@ -71,10 +72,6 @@ class _Blocked:
     block: int
 
 
-def _extents(value: Any) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in value.ty.shape.values)
-
-
 def _wanted_blocked(main: relax.Function) -> set[Any]:
     """Variables that are read faster in blocked layout, or made faster: depthwise convolutions.
 
@@ -103,7 +100,7 @@ def _axes(call: relax.Call) -> tuple[int, ...] | None:
     """The order of a transpose's axes, None for other calls."""
     if getattr(call.op, "name", "") != "relax.permute_dims" or call.attrs.axes is None:
         return None
-    rank = len(_extents(call))
+    rank = len(shape_of(call))
     return tuple(int(axis) % rank for axis in call.attrs.axes)
 
 
@@ -180,7 +177,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         return self._plain[variable]
 
     def _plain_copy(self, value: _Blocked) -> Any:
-        batch, blocks, height, width, block = _extents(value.variable)
+        batch, blocks, height, width, block = shape_of(value.variable)
         if height == width == 1:  # the same bytes in the same order
             return relax.op.reshape(value.variable, (batch, blocks * block, 1, 1))
         return self.builder_.call_te(unblocked, value.variable, primfunc_name_hint="unblock")
@@ -223,7 +220,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
     ) -> Any:
         """One group; `source` plain or blocked, the result blocked if `block` says so."""
         lanes = conv2d_lanes(sig, self._lanes)
-        in_block = _extents(source)[4] if len(_extents(source)) == 5 else None
+        in_block = shape_of(source)[4] if len(shape_of(source)) == 5 else None
         grid = None if in_block is None else self._choose_winograd(sig)
         if grid is None:
             packed = pack_conv2d_weight(weight, 1, lanes, in_block or 1)
@@ -254,7 +251,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         return self._again(call, [data.variable, *call.args[1:]]), data.block
 
     def _from_last(self, call: relax.Call) -> tuple[Any, int] | None:
-        block = channel_block(_extents(call)[1], self._lanes)
+        block = channel_block(shape_of(call)[1], self._lanes)
         if block is None or str(call.ty.dtype) != "float32":
             return None
         compute = partial(channels_last_to_blocked, block=block)
@@ -357,7 +354,7 @@ def _largest_call_bytes(main: relax.Function) -> int:
     def size(value: Any) -> int:
         if not isinstance(value, relax.Var) or not isinstance(value.ty, relax.TensorType):
             return 0  # a constant, or a tuple of values that are counted where they are made
-        return prod(_extents(value)) * ELEMENT_BYTES[str(value.ty.dtype)]
+        return prod(shape_of(value)) * ELEMENT_BYTES[str(value.ty.dtype)]
 
     # Element-wise operators are fused with what makes their operands.
     fused = ELEMENTWISE_UNARY | ELEMENTWISE_BINARY
@@ -378,7 +375,7 @@ def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRM
     Args:
         exact: no Winograd: every convolution is a direct sum of products.
     """
-    names = {str(key): str(value) for key, value in mod.attrs[ONNX_NAMES].items()}
+    names = onnx_names(mod)
     arena_bytes = _largest_call_bytes(mod["main"])
 
     def choose(sig: Conv2dSignature) -> TileGrid | None:

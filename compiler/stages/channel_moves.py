@@ -16,7 +16,7 @@ import tvm
 from tvm import relax, te, tirx
 from tvm.ir import IRModule
 
-from compiler.onnx_import.to_relax import ONNX_NAMES
+from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
 
 # A copy asks of each channel where it comes from, and values live until their last reader.
 _MOST_SOURCES = 4
@@ -203,7 +203,7 @@ def join_channel_moves(mod: IRModule) -> IRModule:
 
     The moves themselves stay, without readers: a later stage drops them.
     """
-    names = {str(key): str(value) for key, value in mod.attrs[ONNX_NAMES].items()}
+    names = onnx_names(mod)
     mover = _Mover(mod, names)
     main = mover.visit_expr(mod["main"])
     out = mover.builder_.get()

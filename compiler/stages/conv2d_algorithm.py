@@ -18,9 +18,8 @@ from compiler.stages.operators.winograd import (
     transform_operations,
 )
 from compiler.target_spec import TargetSpec
-from schedules.cpu.register_tile import FMAS_A_CYCLE, output_cycles
+from schedules.cpu.register_tile import FLOAT_BYTES, FMAS_A_CYCLE, output_cycles
 
-FLOAT_BYTES = 4
 # Bytes a cycle that one core gets from the last-level cache and from memory, about.
 CACHE_BYTES_A_CYCLE, MEMORY_BYTES_A_CYCLE = 16, 7
 # Scratch as a share of what the arena is without it.

@@ -13,7 +13,7 @@ import tvm
 from tvm import relax
 from tvm.ir import IRModule
 
-from compiler.onnx_import.to_relax import ONNX_NAMES
+from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
 from compiler.stages.block_layout import ELEMENTWISE_BINARY, ELEMENTWISE_UNARY
 from compiler.stages.constants import constant_array
 from compiler.stages.operand_views import shape_of
@@ -24,7 +24,7 @@ _TO_LAST, _WIDE_TO_LAST = [0, 2, 1], (0, 2, 3, 1)
 
 def widen_conv1d(mod: IRModule) -> IRModule:
     """Return the module with ``conv1d`` on [N, C, W] as ``conv2d`` on [N, C, 1, W]."""
-    names = {str(key): str(value) for key, value in mod.attrs[ONNX_NAMES].items()}
+    names = onnx_names(mod)
     widener = _Widener(mod, names)
     main = widener.visit_expr(mod["main"])
     out = mod.clone()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.artifact.manifest import Artifact
-from compiler.program import WINOGRAD_KERNEL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,10 +35,6 @@ class ReportedCall:
     phases: tuple[tuple[str, int], ...]  # symbol, extent
     scratch_bytes: tuple[int, ...]
     worker_scratch_bytes: int
-
-    @property
-    def is_winograd(self) -> bool:
-        return WINOGRAD_KERNEL in self.kernel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from compiler.artifact.manifest import Artifact, check_digest
 from compiler.onnx_import.model import Model
+from compiler.program import is_winograd
 from compiler.verification.artifact_report import (
     ArtifactReport,
     ReportedCall,
@@ -45,7 +46,6 @@ class KernelCheck:
     kernel: str
     operator: str
     onnx_nodes: tuple[str, ...]
-    is_winograd: bool
     comparisons: tuple[Comparison, ...]  # of outputs that the ONNX graph knows
     fed_by: tuple[int, ...]  # calls whose own results it read: ONNX has no such value
     unknown_outputs: tuple[int, ...]  # value ids compared through a later kernel only
@@ -156,7 +156,7 @@ class _Runner:
                 continue
             name = self._names[value.storage]
             tolerance = kernel_tolerance(walk, name, value.dtype, given)
-            if call.is_winograd and tolerance.unit is Unit.RELATIVE:
+            if is_winograd(call.kernel) and tolerance.unit is Unit.RELATIVE:
                 tolerance = replace(tolerance, limit=WINOGRAD_LIMIT)
             comparisons.append(compare(name, expected, actual, tolerance))
         return KernelCheck(
@@ -164,7 +164,6 @@ class _Runner:
             kernel=call.kernel,
             operator=call.operator,
             onnx_nodes=call.onnx_nodes,
-            is_winograd=call.is_winograd,
             comparisons=tuple(comparisons),
             fed_by=tuple(
                 self._maker[value.storage] for value in inputs if value.storage in self._maker

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from compiler.program import is_winograd
 from compiler.verification.comparison import Comparison
 from compiler.verification.kernel_check import KernelCheck
 
@@ -69,7 +70,7 @@ class Verification:
     @property
     def winograd_max_relative(self) -> float | None:
         """The largest error of a Winograd convolution alone, as a share of its largest value."""
-        kernels = [kernel for kernel in self.kernels if kernel.is_winograd]
+        kernels = [kernel for kernel in self.kernels if is_winograd(kernel.kernel)]
         errors = [output.max_relative for kernel in kernels for output in kernel.comparisons]
         return max(errors, default=None)
 

@@ -66,9 +66,5 @@ def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     """Taps outside, the tile's columns unrolled, one vector innermost."""
     *single, column, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
     sch.reorder(*single, tap_y, tap_x, column, lane)
-    for loop in (tap_y, tap_x, column):
-        sch.unroll(loop)
-    sch.vectorize(lane)
     sch.set_scope(conv, 0, "local")
-    start = sch.decompose_reduction(conv, tap_y)
-    steps.unroll_tile(sch, start, depth)
+    steps.sums_in_registers(sch, conv, tap_y, (tap_y, tap_x, column, lane), depth)

@@ -9,12 +9,14 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_dividing_tile, choose_tile, sums_in_registers
+from schedules.cpu.register_tile import (
+    FLOAT_BYTES,
+    choose_dividing_tile,
+    choose_tile,
+    convolution_in_registers,
+)
 from schedules.fused import FusedSum, fused_sum
 
-FLOAT_BYTES = 4
-# Work items for each core: enough to share them evenly.
-CHUNKS_FOR_EACH_CORE = 8
 BLOCKS_IN_A_TILE = 2  # usually: work items are tiles of channels and chunks of rows
 
 
@@ -72,7 +74,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         steps.pad_rows(sch, pad, shared)
     sch.parallel(shared)
     sch.vectorize(inner[-1])
-    sums_in_registers(sch, conv, depth=3)
+    convolution_in_registers(sch, conv, depth=3)
     steps.unroll_tile(sch, store, depth=3)
 
 
@@ -84,5 +86,5 @@ def _chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
     row_bytes = FLOAT_BYTES * channels * prod(plane_row)
     most = spec.cache.l2_bytes // 4 // row_bytes * rows // padded_rows
     shared = match.leading_size(kernel.sch, kernel.main, axes=3) // BLOCKS_IN_A_TILE
-    least_chunks = -(-CHUNKS_FOR_EACH_CORE * spec.cores.count // max(1, shared))
+    least_chunks = -(-steps.ITEMS_FOR_EACH_CORE * spec.cores.count // max(1, shared))
     return steps.largest_divisor(rows, max(1, min(most, rows // least_chunks)))

@@ -7,7 +7,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_tile, sums_in_registers
+from schedules.cpu.register_tile import choose_tile, convolution_in_registers
 from schedules.fused import FusedSum, fused_sum
 
 
@@ -49,5 +49,5 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.compute_at(pad, shared, preserve_unit_loops=True)
     sch.parallel(shared)
     depth = 6  # shared, batch, group, row, outer_block, outer_column
-    sums_in_registers(sch, conv, depth)
+    convolution_in_registers(sch, conv, depth)
     steps.unroll_tile(sch, store, depth)

@@ -22,8 +22,6 @@ from schedules import match, steps
 
 # Accumulator rows beside the vector: 4 independent sums hide the latency of an addition.
 ROW_TILE = 4
-# Work items that are shared evenly enough.
-ITEMS_FOR_EACH_CORE = 8
 # Elements of a row that is left to LLVM; its sums lie on the stack.
 LONGEST_ROW = 128
 
@@ -87,7 +85,7 @@ def _block_alone(sch: s_tir.Schedule, block: Any, spec: TargetSpec) -> None:
 
 def _enough_work(sch: s_tir.Schedule, loops: list[Any], spec: TargetSpec) -> list[Any]:
     """The outermost of the loops that are enough for all cores; the others need no division."""
-    wanted, shared, work = ITEMS_FOR_EACH_CORE * spec.cores.count, [], 1
+    wanted, shared, work = steps.ITEMS_FOR_EACH_CORE * spec.cores.count, [], 1
     for loop in loops:
         if work >= wanted:
             break

@@ -9,14 +9,13 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_tile
+from schedules.cpu.register_tile import FLOAT_BYTES, choose_tile
 from schedules.fused import FusedSum, fused_sum
 
 # Steps of k in a row: the loop's own instructions are paid once for all of them.
 UNROLLED_DEPTH = 4
 # A tile of the product: batch, row, panel, lane.
 TILE_AXES = 4
-FLOAT_BYTES = 4
 # With fewer tiles in a chunk of rows the right operand is read too often.
 LEAST_CHUNK_TILES = 4
 # Groups of columns for each core: enough to share them evenly.
@@ -111,8 +110,4 @@ def _sums_in_registers(sch: s_tir.Schedule, product: Any) -> None:
     outer_k, inner_k = sch.split(k, factors=[None, steps_of_k])
     # Panels inside rows: one broadcast left element is live, beside the panels.
     sch.reorder(batch, outer_k, inner_k, row, panel, lane)
-    for loop in (inner_k, panel, row):
-        sch.unroll(loop)
-    sch.vectorize(lane)
-    start = sch.decompose_reduction(product, outer_k)
-    steps.unroll_tile(sch, start, depth=len(outer))
+    steps.sums_in_registers(sch, product, outer_k, (inner_k, row, panel, lane), len(outer))

@@ -15,6 +15,7 @@ from schedules import match, steps
 # three double together.
 # Weights come from the second-level cache: a vector in a cycle.
 FMAS_A_CYCLE, LOADS_A_CYCLE, WEIGHTS_A_CYCLE, FMA_LATENCY_CYCLES = 2, 2, 1, 4
+FLOAT_BYTES = 4
 # Vectors of output in a tile; many only where there are few positions.
 BLOCK_TILES = (1, 2, 3, 4, 6, 8)
 
@@ -96,7 +97,7 @@ def choose_dividing_tile(blocks: int, columns: int, row: int, registers: int) ->
     return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
 
 
-def sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+def convolution_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     """Schedule a convolution's tile: input channels and taps outside, one vector innermost.
 
     Below its first `depth` loops the block has a tile of one batch, group and row.
@@ -109,8 +110,4 @@ def sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     reduction = [*taps, inner_channel, channel] if plain else [channel, *taps, inner_channel]
     # Blocks inside columns: one broadcast input is live, beside the weights of all blocks.
     sch.reorder(batch, group, row, *reduction, column, block, lane)
-    for loop in (block, column):
-        sch.unroll(loop)
-    sch.vectorize(lane)
-    start = sch.decompose_reduction(conv, reduction[0])
-    steps.unroll_tile(sch, start, depth)
+    steps.sums_in_registers(sch, conv, reduction[0], (column, block, lane), depth)

@@ -63,7 +63,4 @@ def _sum_in_vectors(sch: s_tir.Schedule, block: Any, loops: list[Any], lanes: in
     vectors, lane = sch.split(lane, factors=[None, lanes])
     sch.reorder(chunk, vectors, lane)
     depth = len(sch.get_loops(block)) - 2
-    sch.unroll(vectors)
-    sch.vectorize(lane)
-    start = sch.decompose_reduction(block, chunk)
-    steps.unroll_tile(sch, start, depth - 1)
+    steps.sums_in_registers(sch, block, chunk, (vectors, lane), depth - 1)

@@ -161,8 +161,4 @@ def _sums_in_registers(sch: s_tir.Schedule, products: Any) -> None:
     *outer, row, block, lane, channel, inner = list(sch.get_loops(products))
     # Blocks inside rows: one broadcast input is live, beside the weights of all blocks.
     sch.reorder(channel, inner, row, block, lane)
-    for loop in (row, block):
-        sch.unroll(loop)
-    sch.vectorize(lane)
-    start = sch.decompose_reduction(products, channel)
-    steps.unroll_tile(sch, start, depth=len(outer))
+    steps.sums_in_registers(sch, products, channel, (row, block, lane), len(outer))

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import strategies as st
 from onnx import helper
 
-from compiler.stages.conv2d_algorithm import FLOAT_BYTES
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.stages.operators.winograd import TILE_SIZES, TileGrid
 from compiler.target_spec import TargetSpec
@@ -60,7 +59,7 @@ def _some_grid(sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int) -> Tile
     del spec, arena_bytes
     if sig.kernel != (3, 3):
         return None
-    number = sum(sig.out_extent) + sig.in_channels // FLOAT_BYTES
+    number = sum(sig.out_extent) + sig.in_channels // 4
     tile = TILE_SIZES[number % len(TILE_SIZES)]
     down, across = (ceil(extent / tile) for extent in sig.out_extent)
     rows, columns = 1 + number % down, 1 + number // 2 % across

@@ -10,24 +10,13 @@ from tvm import te, tirx
 from compiler.onnx_import.model import Model
 from compiler.relax_program import extract_program
 from compiler.scheduling import distinct_workloads
-from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d
+from tests import signatures
 from tests.blocked_models import chain_model
 from tests.lowered import apply_rule, loaded, staged
 
 Golden = Callable[[str], None]
-WINOGRAD = Conv2dSignature(
-    batch=1,
-    in_channels=8,
-    height=4,
-    width=4,
-    out_channels=8,
-    kernel=(3, 3),
-    strides=(1, 1),
-    pads=(1, 1, 1, 1),
-    dilation=(1, 1),
-    groups=1,
-)
+WINOGRAD = signatures.conv2d(8, 8, 4)
 
 
 def _kernels(model: Model) -> dict[str, object]:

@@ -15,22 +15,12 @@ from compiler.pipeline import compile as compile_model
 from compiler.stages.conv2d_algorithm import choose_winograd, direct_cycles, winograd_cycles
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.stages.operators.winograd import TileGrid, winograd_weight
+from tests import signatures
 from tests.lowered import fixed_spec
 from tests.onnx_models import make_model, weights
 
 PLENTY = 1 << 24
-SIG = Conv2dSignature(
-    batch=1,
-    in_channels=64,
-    height=56,
-    width=56,
-    out_channels=64,
-    kernel=(3, 3),
-    strides=(1, 1),
-    pads=(1, 1, 1, 1),
-    dilation=(1, 1),
-    groups=1,
-)
+SIG = signatures.conv2d(64, 64, 56)
 
 
 def test_large_planes_get_large_tiles() -> None:

@@ -6,7 +6,7 @@ import pytest
 import tvm_ffi
 from tvm import te, tirx
 
-from schedules.cpu.fallback import ITEMS_FOR_EACH_CORE
+from schedules.steps import ITEMS_FOR_EACH_CORE
 from tests.lowered import apply_fallback, fixed_spec
 
 

@@ -17,40 +17,18 @@ from compiler.stages.operators import matmul, rows
 from compiler.stages.operators.attention import AttentionShape, attention
 from compiler.stages.operators.attention_tile import AttentionTile
 from compiler.stages.operators.conv2d import packed_conv2d
-from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.stages.operators.conv2d_transpose import (
     Conv2dTransposeSignature,
     phased_conv2d_transpose,
 )
 from compiler.stages.operators.depthwise_conv2d import blocked_depthwise_conv2d, depthwise_conv2d
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d
+from tests import signatures
 from tests.lowered import apply_fallback, apply_rule, only_kernel, workloads
 from tests.onnx_models import attention_model, conv_net_model, make_model
 
-CONV = Conv2dSignature(
-    batch=1,
-    in_channels=3,
-    height=6,
-    width=6,
-    out_channels=16,
-    kernel=(3, 3),
-    strides=(1, 1),
-    pads=(1, 1, 1, 1),
-    dilation=(1, 1),
-    groups=1,
-)
-DEPTHWISE = Conv2dSignature(
-    batch=1,
-    in_channels=8,
-    height=6,
-    width=8,
-    out_channels=8,
-    kernel=(3, 3),
-    strides=(1, 1),
-    pads=(1, 1, 1, 1),
-    dilation=(1, 1),
-    groups=8,
-)
+CONV = signatures.conv2d(3, 16, 6)
+DEPTHWISE = signatures.conv2d(8, 8, 6, width=8, groups=8)
 TRANSPOSE = Conv2dTransposeSignature(
     batch=1,
     in_channels=3,

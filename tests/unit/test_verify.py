@@ -164,7 +164,6 @@ def kernel(problem: str = "") -> KernelCheck:
         kernel="conv",
         operator="Conv",
         onnx_nodes=("c",),
-        is_winograd=False,
         comparisons=(),
         fed_by=(),
         unknown_outputs=(),

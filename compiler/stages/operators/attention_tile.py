@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schedules.cpu.register_tile import FLOAT_BYTES
+
 # Multiply-adds and loads that start in a cycle, and cycles until a sum can be added to again.
 _UNITS, _LOADS, _LATENCY = 2, 2, 5
 # Sums of rows too many that a chunk may compute for each that is wanted.
 _MOST_WASTE = 1.4
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def attention_tile(
         value_cycles, values = min(_cycles(columns, t, vectors) for t in range(1, most + 1))
         cost = waste * (score_cycles + value_cycles)
         if waste <= _MOST_WASTE and (best is None or cost < best[0]):
-            line = (vectors * machine.lanes + columns) * _FLOAT_BYTES
+            line = (vectors * machine.lanes + columns) * FLOAT_BYTES
             span = _span(positions, machine.l1d_bytes * 3 // 4 // line)
             best = cost, AttentionTile(vectors, scores, values, span)
     return best[1] if best else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.stages.operators.conv2d_signature import (
     Conv2dSignature,
     conv2d_signature,
+    in_output_layout,
     padded,
 )
 from compiler.stages.operators.depthwise_conv2d import depthwise_conv2d
@@ -75,15 +75,7 @@ def _unpacked(sums: te.Tensor, sig: Conv2dSignature, out_block: int | None) -> t
         inside = o % group_out
         return sums[(n, o // group_out, inside // lanes, *where, inside % lanes)]
 
-    shape: tuple[int, ...] = (sig.batch, sig.out_channels, out_h, out_w)
-    compute: Callable[..., Any] = of_channel
-    if out_block is not None:
-        shape = (sig.batch, sig.out_channels // out_block, out_h, out_w, out_block)
-
-        def compute(n: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
-            return of_channel(n, o * out_block + lane, y, x)
-
-    return te.compute(shape, compute, name="unpack", attrs={roles.ROLE: roles.UNPACK})
+    return in_output_layout(of_channel, sig, out_block)
 
 
 def pack_conv2d_weight(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,3 +109,21 @@ def padded(data: te.Tensor, pads: tuple[int, int, int, int]) -> te.Tensor:
 
     shape = (batch, channels, height + top + bottom, width + left + right, *block)
     return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})
+
+
+def in_output_layout(
+    element: Callable[..., Any], sig: Conv2dSignature, out_block: int | None
+) -> te.Tensor:
+    """The convolution's result ``element(n, o, y, x)`` as [N, O, OH, OW] or [N, O/B, OH, OW, B].
+
+    The block has the role `UNPACK`. B is `out_block`; None asks for the plain layout.
+    """
+    shape: tuple[int, ...] = (sig.batch, sig.out_channels, *sig.out_extent)
+    compute = element
+    if out_block is not None:
+        shape = (sig.batch, sig.out_channels // out_block, *sig.out_extent, out_block)
+
+        def compute(n: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
+            return element(n, o * out_block + lane, y, x)
+
+    return te.compute(shape, compute, name="unpack", attrs={roles.ROLE: roles.UNPACK})

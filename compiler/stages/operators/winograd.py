@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from compiler.stages.operators.conv2d_signature import Conv2dSignature, padded
+from compiler.stages.operators.conv2d_signature import Conv2dSignature, in_output_layout, padded
 from schedules import roles
 
 TAPS = 3
@@ -214,7 +214,7 @@ def _untiled(
 ) -> te.Tensor:
     """``tiles[N, GY, GX, O/L, T, m, m, L]`` in the output's own layout."""
     lanes, tile = int(tiles.shape[7]), grid.tile
-    (rows, columns), (height, width) = grid.chunk, sig.out_extent
+    rows, columns = grid.chunk
 
     def element(n: Any, o: Any, y: Any, x: Any) -> Any:
         down, across = y // tile, x // tile
@@ -222,12 +222,4 @@ def _untiled(
         inside = (down % rows * columns + across % columns, y % tile, x % tile)
         return tiles[(*chunk, o // lanes, *inside, o % lanes)]
 
-    shape: tuple[int, ...] = (sig.batch, sig.out_channels, height, width)
-    compute: Callable[..., Any] = element
-    if out_block is not None:
-        shape = (sig.batch, sig.out_channels // out_block, height, width, out_block)
-
-        def compute(n: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
-            return element(n, o * out_block + lane, y, x)
-
-    return te.compute(shape, compute, name="unpack", attrs={roles.ROLE: roles.UNPACK})
+    return in_output_layout(element, sig, out_block)
