@@ -7,7 +7,7 @@ from __future__ import annotations
 
 ROLE = "tunesmith.role"
 
-PAD = "pad"  # copies the input and writes zeros around it
+PAD = "pad"  # copies what a sum reads: zeros around it, or only what strides keep
 PACK = "pack"  # copies a matrix into vector-wide panels
 LAYOUT = "layout"  # a copy from blocked layout to plain, or back
 UNPACK = "unpack"  # from vector-wide blocks back to the plain layout; drops padded lanes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 from tvm import s_tir
 from tvm.tirx import PrimFunc
@@ -17,16 +18,14 @@ from schedules.cpu.register_tile import (
 )
 from schedules.fused import FusedSum, fused_sum
 
-BLOCKS_IN_A_TILE = 2  # usually: work items are tiles of channels and chunks of rows
-
 
 def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Keep a tile of sums in registers over all input channels and taps.
 
     Matches: one block of role CONV2D, with padding before it and element-wise blocks after it.
     before: for n, o, y, x: for c, ky, kx: acc;   for n, o, y, x: epilogue
-    after:  parallel n, o/tile, chunk of y: (pad the rows needed;
-              for y, x/tile: (for c, ky, kx: unrolled o, x: vectorized lane: acc;
+    after:  parallel n, part of o, chunk of y: (pad the rows needed;
+              for o/tile, y, x/tile: (for c, ky, kx: unrolled o, x: vectorized lane: acc;
                            for x, vectorized lane: epilogue))
     """
     kernel = fused_sum(func, role=roles.CONV2D, before=roles.PAD)
@@ -66,25 +65,56 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         whole_blocks = channels == groups * blocks * lanes
         inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
     chunk, row = sch.split(row, factors=[None, _chunk_rows(kernel, rows, spec)])
-    sch.reorder(batch, outer_channel, chunk, row, outer_column, *inner)
-    shared = sch.fuse(batch, outer_channel, chunk)
+    work = [batch, outer_channel, chunk]
+    if _pads_rows(kernel):
+        tiles, chunks = match.extent(sch, outer_channel), match.extent(sch, chunk)
+        parts = _channel_parts(tiles, match.extent(sch, batch) * chunks, spec)
+        part, outer_channel = sch.split(outer_channel, factors=[parts, None])
+        work = [batch, part, chunk, outer_channel]
+    sch.reorder(*work, row, outer_column, *inner)
+    shared = sch.fuse(*work[:3])
+    depth = len(sch.get_loops(epilogue)) - len(inner)
     for moved in (store, conv):
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
-    if pad is not None:
+    if _pads_rows(kernel):
         steps.pad_rows(sch, pad, shared)
+    elif pad is not None:
+        _copy_first(sch, pad)
     sch.parallel(shared)
     sch.vectorize(inner[-1])
-    convolution_in_registers(sch, conv, depth=3)
-    steps.unroll_tile(sch, store, depth=3)
+    convolution_in_registers(sch, conv, depth)
+    steps.unroll_tile(sch, store, depth)
+
+
+def _pads_rows(kernel: FusedSum) -> bool:
+    """Whether each row of sums reads a few rows of the copy; else all positions are one row."""
+    if kernel.before is None:
+        return False
+    _, _, _, rows, *_ = match.axis_extents(kernel.sch, kernel.main)
+    return rows == match.axis_extents(kernel.sch, kernel.epilogue)[2]
+
+
+def _copy_first(sch: s_tir.Schedule, copy: Any) -> None:
+    """Copy the positions that strides keep before any sum: all tiles of channels read them."""
+    batch, channel, *_, last = sch.get_loops(copy)
+    sch.parallel(sch.fuse(batch, channel))
+    if len(match.axis_extents(sch, copy)) == 5:
+        sch.vectorize(last)
 
 
 def _chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
     """Output rows for which padded rows are made together: neighbours read the same ones."""
-    if kernel.before is None:
+    if not _pads_rows(kernel):
         return 1
-    _, channels, padded_rows, *plane_row = match.axis_extents(kernel.sch, kernel.before)
+    batch, channels, padded_rows, *plane_row = match.axis_extents(kernel.sch, kernel.before)
     row_bytes = FLOAT_BYTES * channels * prod(plane_row)
     most = spec.cache.l2_bytes // 4 // row_bytes * rows // padded_rows
-    shared = match.leading_size(kernel.sch, kernel.main, axes=3) // BLOCKS_IN_A_TILE
-    least_chunks = -(-steps.ITEMS_FOR_EACH_CORE * spec.cores.count // max(1, shared))
+    least_chunks = -(-steps.ITEMS_FOR_EACH_CORE * spec.cores.count // batch)
     return steps.largest_divisor(rows, max(1, min(most, rows // least_chunks)))
+
+
+def _channel_parts(tiles: int, chunks: int, spec: TargetSpec) -> int:
+    """Parts of the tiles of channels that are work items of their own; each pads its rows anew."""
+    least = steps.ITEMS_FOR_EACH_CORE * spec.cores.count if spec.cores.count > 1 else 1
+    fair = (n for n in range(1, tiles) if tiles % n == 0 and n * chunks >= least)
+    return next(fair, tiles)

@@ -83,12 +83,15 @@ def test_convolution(rank: int, kind: str, examples: int) -> None:
 
 @st.composite
 def pointwise_convolutions(draw: st.DrawFn) -> Case:
-    """1x1, stride 1, no padding: positions of all rows are one row."""
+    """1x1, no padding: positions of all rows are one row, once strides have left some out."""
     shape = [draw(st.integers(1, 2)), draw(st.integers(1, 20)), *draw(st.tuples(sizes, sizes))]
     shape[2:] = [size + 1 for size in shape[2:]]
     filters = draw(st.integers(1, 70))
     return node_case(
-        "Conv", [("float32", shape), weights(filters, shape[1], 1, 1)], tolerance=TOLERANCE
+        "Conv",
+        [("float32", shape), weights(filters, shape[1], 1, 1)],
+        tolerance=TOLERANCE,
+        strides=draw(st.sampled_from([[1, 1], [1, 1], [2, 2], [1, 3], [2, 1]])),
     )
 
 

@@ -44,6 +44,9 @@ CONVOLUTIONS = {
         "Conv", [1, 2, 5, 5], [1, 8, 3, 3], (8, 2, 3, 3), pads=[1, 1, 1, 1], strides=[2, 2]
     ),
     "pointwise": _one_node("Conv", [1, 4, 3, 4], [1, 8, 3, 4], (8, 4, 1, 1)),
+    "strided-pointwise": _one_node(
+        "Conv", [1, 4, 3, 5], [1, 8, 2, 2], (8, 4, 1, 1), strides=[2, 3]
+    ),
     "ragged-channels": _one_node("Conv", [1, 2, 3, 4], [1, 11, 2, 4], (11, 2, 2, 1)),
     "grouped": _one_node("Conv", [1, 4, 3, 3], [1, 8, 2, 2], (8, 2, 2, 2), group=2),
 }

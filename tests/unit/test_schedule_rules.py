@@ -24,7 +24,7 @@ from compiler.stages.operators.conv2d_transpose import (
 from compiler.stages.operators.depthwise_conv2d import blocked_depthwise_conv2d, depthwise_conv2d
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d
 from tests import signatures
-from tests.lowered import apply_fallback, apply_rule, only_kernel, workloads
+from tests.lowered import apply_fallback, apply_rule, fixed_spec, only_kernel, workloads
 from tests.onnx_models import attention_model, conv_net_model, make_model
 
 CONV = signatures.conv2d(3, 16, 6)
@@ -160,6 +160,26 @@ def test_conv2d_rule_leaves_a_convolution_in_plain_layout() -> None:
     func = _kernel([data, weight], topi.nn.conv2d(data, weight, 1, 1, 1))
     assert apply_rule("conv2d", func) is None
     assert apply_fallback(func)[1] == "tile"
+
+
+@pytest.mark.parametrize(("cores", "rows_in_parallel"), [(1, 7), (2, 28)])
+def test_tiles_of_channels_share_padded_rows(cores: int, rows_in_parallel: int) -> None:
+    """One core pads each row once; several cores also share the channels of seven rows."""
+    data, weight = _placeholders((1, 3, 7, 7), (1, 16, 3, 3, 3, 1, 8))
+    out = packed_conv2d(data, weight, signatures.conv2d(3, 128, 7))
+    schedule = apply_rule("conv2d", _kernel([data, weight], out), fixed_spec().with_cores(cores))
+    assert schedule is not None
+    assert f"T.parallel({rows_in_parallel})" in schedule.mod["main"].script()
+
+
+def test_strided_pointwise_convolution_copies_what_it_reads_once() -> None:
+    data, weight = _placeholders((1, 4, 9, 9, 8), (1, 16, 4, 1, 1, 8, 8))
+    sig = signatures.conv2d(32, 128, 9, kernel=(1, 1), strides=(2, 2), pads=(0, 0, 0, 0))
+    out = packed_conv2d(data, weight, sig, out_block=8)
+    schedule = apply_rule("conv2d", _kernel([data, weight], out))
+    assert schedule is not None
+    copy = schedule.get_sblock("sampled")
+    assert len(schedule.get_loops(copy)) == 4  # blocks, rows, columns, lanes: no tile outside
 
 
 def test_winograd_rule_takes_a_convolution_without_padding() -> None:

@@ -15,6 +15,7 @@ from compiler.stages.operators.conv2d_signature import (
     conv2d_signature,
     in_output_layout,
     padded,
+    sampled,
 )
 from compiler.stages.operators.depthwise_conv2d import depthwise_conv2d
 from schedules import roles
@@ -30,8 +31,9 @@ def packed_conv2d(
     groups, blocks, group_blocks, kernel_h, kernel_w, in_block, lanes = (
         int(extent) for extent in weight.shape
     )
+    source = sampled(data, sig) if sig.is_sampled else padded(data, sig.pads)
+    sig = sig.on_samples if sig.is_sampled else sig
     _, out_w = sig.out_extent
-    source = padded(data, sig.pads)
     channel = te.reduce_axis((0, group_blocks), "channel")
     tap_y = te.reduce_axis((0, kernel_h), "tap_y")
     tap_x = te.reduce_axis((0, kernel_w), "tap_x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm import relax, te, tirx
@@ -34,6 +34,17 @@ class Conv2dSignature:
     def is_pointwise(self) -> bool:
         """A matrix product over all positions: rows need not be told apart."""
         return self.kernel == self.strides == (1, 1) and not any(self.pads)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Pointwise but for its strides: a matrix product over the positions that they keep."""
+        return self.kernel == (1, 1) != self.strides and not any(self.pads)
+
+    @property
+    def on_samples(self) -> Conv2dSignature:
+        """A sampled convolution, on the positions that it reads."""
+        height, width = self.out_extent
+        return replace(self, height=height, width=width, strides=(1, 1))
 
     @property
     def is_single_column(self) -> bool:
@@ -109,6 +120,21 @@ def padded(data: te.Tensor, pads: tuple[int, int, int, int]) -> te.Tensor:
 
     shape = (batch, channels, height + top + bottom, width + left + right, *block)
     return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})
+
+
+def sampled(data: te.Tensor, sig: Conv2dSignature) -> te.Tensor:
+    """The positions of ``data[N, C, H, W]`` or ``data[N, C/B, H, W, B]`` that the strides keep.
+
+    The block has the role `PAD`: it is a copy that the sums read, without any zeros.
+    """
+    batch, channels, _, _, *block = (int(extent) for extent in data.shape)
+    down, across = sig.strides
+
+    def element(n: Any, c: Any, y: Any, x: Any, *lane: Any) -> Any:
+        return data[(n, c, y * down, x * across, *lane)]
+
+    shape = (batch, channels, *sig.out_extent, *block)
+    return te.compute(shape, element, name="sampled", attrs={roles.ROLE: roles.PAD})
 
 
 def in_output_layout(
