@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from compiler.joined_storage import without_join_copies
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel, Program
 from compiler.target_spec import TargetSpec
@@ -77,9 +78,13 @@ def generate_code(
     report("kernels")
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         kernels = list(pool.map(build, workloads.functions))
+    program = without_join_copies(
+        workloads.program, {kernel.name: kernel.memory for kernel in kernels}
+    )
+    used = {call.kernel for call in program.calls}
     return GeneratedCode(
-        program=workloads.program,
-        kernels={kernel.name: kernel for kernel in kernels},
+        program=program,
+        kernels={kernel.name: kernel for kernel in kernels if kernel.name in used},
         stages=tuple(stage.name for stage in stages),
         relax_plan_bytes=relax_plan_bytes(mod, target),
     )

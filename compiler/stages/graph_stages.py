@@ -15,6 +15,7 @@ from compiler.stages.channel_moves import join_channel_moves
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
+from compiler.stages.joins import keep_joins_apart
 from compiler.stages.legalize import legalize
 from compiler.stages.provenance import record_groups, separate_calls
 from compiler.stages.stage import Stage
@@ -51,6 +52,7 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
         Stage("annotate-op-pattern", transform.AnnotateTIROpPattern()),
         Stage("separate-calls", separate_calls),  # names carry provenance through fusion
         Stage("keep-sums-apart", keep_sums_apart),  # a sum is computed once, not for each reader
+        Stage("keep-joins-apart", keep_joins_apart),  # they vanish when nothing is fused with them
         Stage("fuse-ops", transform.FuseOps(fuse_opt_level=FUSE_OPT_LEVEL)),
         Stage("record-groups", record_groups),
         Stage("fuse-tir", transform.FuseTIR()),
