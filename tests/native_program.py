@@ -32,7 +32,8 @@ def run_program(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> dic
     """
     require_supported(loaded(model))
     program, kernels = build_kernels(model)
-    program = without_join_copies(program, {name: k.memory for name, k in kernels.items()})
+    memory_of = {name: kernel.memory for name, kernel in kernels.items()}
+    program = without_join_copies(program, memory_of, may_grow=True)
     memory: dict[int, np.ndarray] = {}
     for value in program.values:
         if value.storage == value.id:

@@ -25,12 +25,17 @@ from compiler.target_spec import TargetSpec
 FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
 
 
-def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
+def graph_stages(
+    spec: TargetSpec, *, exact: bool = False, joins_apart: bool = True
+) -> tuple[Stage, ...]:
     """Relax graph as imported -> fused kernels in ``call_tir`` form, not yet scheduled.
 
     Args:
         exact: only algorithms that sum the products of the model's own numbers.
+        joins_apart: concatenations that can be made in place are not fused.
     """
+    # They vanish when nothing is fused with them.
+    joins = (Stage("keep-joins-apart", keep_joins_apart),) if joins_apart else ()
     transform = relax.transform
     return (
         Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
@@ -52,7 +57,7 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
         Stage("annotate-op-pattern", transform.AnnotateTIROpPattern()),
         Stage("separate-calls", separate_calls),  # names carry provenance through fusion
         Stage("keep-sums-apart", keep_sums_apart),  # a sum is computed once, not for each reader
-        Stage("keep-joins-apart", keep_joins_apart),  # they vanish when nothing is fused with them
+        *joins,
         Stage("fuse-ops", transform.FuseOps(fuse_opt_level=FUSE_OPT_LEVEL)),
         Stage("record-groups", record_groups),
         Stage("fuse-tir", transform.FuseTIR()),
