@@ -13,7 +13,8 @@ from compiler.join_places import Join, JoinPlaces, join_places
 from compiler.memory_plan import lower_bound_bytes
 from compiler.program import KernelMemory, Program, Value, ValueKind
 
-# A dense block keeps all its channels from its first layer on: for DenseNet-121 that is 6 % more.
+# A dense block keeps all its channels from its first layer on: for DenseNet-121 that is 6 % more;
+# the text detector PP-OCRv4, which joins what it has made at four sizes, needs 19 % more.
 MOST_GROWTH_DIVISOR = 4
 
 

@@ -137,7 +137,7 @@ class _Walk:
     def _bind(self, binding: Any) -> Any:
         value = binding.value
         if isinstance(value, relax.TupleGetItem):
-            return self._named(self._value(value.tuple_value)[value.index], binding)
+            return self._value(value.tuple_value)[value.index]
         if is_call_to(value, "relax.call_tir"):
             return self._call(value)
         if isinstance(value, relax.Call) and getattr(value.op, "name", "") in _VIEWS:
@@ -145,14 +145,6 @@ class _Walk:
         if isinstance(value, relax.Call):
             raise _unknown(getattr(value.op, "name", str(value.op)))
         return self._value(value)
-
-    def _named(self, number: Any, binding: Any) -> Any:
-        """A value that had no name until a variable was bound to a part of a tuple."""
-        value = self._built.values[number] if isinstance(number, int) else None
-        if value is not None and value.onnx_name is None and value.storage != value.id:
-            name = self._onnx_names.get(binding.var.name)
-            self._built.values[value.id] = replace(value, onnx_name=name)
-        return number
 
     def _value(self, expression: Any) -> Any:
         if isinstance(expression, relax.Var):

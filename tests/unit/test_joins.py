@@ -49,6 +49,16 @@ def test_earlier_layers_are_the_first_part_of_the_last_concatenation() -> None:
     assert of["f3"].offset_bytes == 3 * of["f0"].size_bytes == 3 * 4 * 16 * 8 * 8
 
 
+def test_parts_have_no_other_values_name() -> None:
+    program = _program(JOINED_MODELS["split"]())
+    parts = [value for value in program.values if value.storage != value.id]
+    assert [(value.shape[1], value.offset_bytes) for value in parts] == [
+        *((8, 0), (8, 2048)),
+        *((4, 0), (4, 1024)),
+    ]
+    assert {value.onnx_name for value in parts} == {None}  # ONNX's names are of variables
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", JOINED_MODELS)
 def test_joined_models_agree_kernel_by_kernel(name: str, tmp_path: Path) -> None:

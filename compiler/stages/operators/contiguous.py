@@ -19,6 +19,7 @@ from compiler.stages.operand_views import shape_of
 # Attribute of a PrimFunc whose one output is the bytes of its inputs, one after another.
 JOINS = "tunesmith.joins"
 VIEW = "relax.memory.view"
+PART = "tunesmith_part"
 
 Legalizer = Callable[[relax.BlockBuilder, relax.Call], Any]
 
@@ -55,8 +56,10 @@ def legalize_split(builder: relax.BlockBuilder, call: relax.Call, *, otherwise: 
     for begin, end in pairwise(bounds):
         extents = (*shape[:axis], end - begin, *shape[axis + 1 :])
         parts.append(_view(call.args[0], extents, begin * prod(shape[axis + 1 :])))
-    # One part only is no tuple: so it is in kernels, too.
-    return parts[0] if len(parts) == 1 else relax.Tuple([builder.emit(part) for part in parts])
+    if len(parts) == 1:  # no tuple: so it is in kernels, too
+        return parts[0]
+    # Names of variables say which ONNX value they hold; these are chosen by nobody else.
+    return relax.Tuple([builder.emit(part, name_hint=PART) for part in parts])
 
 
 def _bounds(sections: Any, extent: int) -> list[int]:
