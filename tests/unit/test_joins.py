@@ -56,7 +56,9 @@ def test_parts_have_no_other_values_name() -> None:
         *((8, 0), (8, 2048)),
         *((4, 0), (4, 1024)),
     ]
-    assert {value.onnx_name for value in parts} == {None}  # ONNX's names are of variables
+    assert {value.onnx_name for value in parts} == {
+        None
+    }  # what the kernels read is found by its place
 
 
 @pytest.mark.slow
