@@ -24,12 +24,14 @@ class _Net:
         self.nodes.append(helper.make_node(op_type, operands, made, name=results[0], **attributes))
         return results[0]
 
-    def conv(self, source: str, result: str, channels: int, kernel: int = 3) -> str:
-        """A convolution to `CHANNELS` channels and a Relu."""
-        shape = (CHANNELS, channels, kernel, kernel)
+    def conv(
+        self, source: str, result: str, channels: int, kernel: int = 3, made: int = CHANNELS
+    ) -> str:
+        """A convolution from `channels` to `made` channels and a Relu."""
+        shape = (made, channels, kernel, kernel)
         self.constants[f"{result}_w"] = weights(*shape, seed=len(self.constants))
-        made = self.node("Conv", [source, f"{result}_w"], f"{result}_c", pads=[kernel // 2] * 4)
-        return self.node("Relu", [made], result)
+        summed = self.node("Conv", [source, f"{result}_w"], f"{result}_c", pads=[kernel // 2] * 4)
+        return self.node("Relu", [summed], result)
 
     def concat(self, operands: list[str], result: str) -> str:
         return self.node("Concat", operands, result, axis=1)
@@ -90,6 +92,22 @@ def split_model() -> onnx.ModelProto:
     net.node("Split", ["s"], "s0", "s1", axis=1, num_outputs=2)
     net.node("Neg", ["s1"], "y")
     return net.model("y", "s0")
+
+
+def early_model() -> onnx.ModelProto:
+    """A small operand is made before and a large one after what needs the most memory.
+
+    In place, the 80 channels of both are alive beside two values of 128 channels, not only 16.
+    """
+    net = _Net()
+    early = net.conv("x", "early", CHANNELS)
+    wide = net.conv(early, "wide", CHANNELS, made=128)
+    wider = net.conv(wide, "wider", 128, made=128)
+    small = net.conv(wider, "small", 128)
+    late = net.conv(small, "late", CHANNELS, made=64)
+    changed = net.node("Tanh", [net.concat([early, late], "joined")], "changed")
+    net.conv(changed, "y", 80)
+    return net.model("y")
 
 
 JOINED_MODELS = {

@@ -14,7 +14,7 @@ from compiler.joined_storage import without_join_copies
 from compiler.program import KernelMemory, Program
 from compiler.relax_program import extract_program
 from compiler.verify import verify
-from tests.joined_models import JOINED_MODELS
+from tests.joined_models import JOINED_MODELS, early_model
 from tests.lowered import loaded, staged
 from tests.onnx_models import make_model, save
 
@@ -75,6 +75,24 @@ def test_joined_models_agree_kernel_by_kernel(name: str, tmp_path: Path) -> None
     assert all(kernel.passed for kernel in result.kernels)
     compared = [kernel.index for kernel in result.kernels if kernel.comparisons]
     assert len(compared) > len(result.kernels) / 2
+
+
+@pytest.mark.slow
+def test_where_memory_is_limited_copies_are_fused_as_ever(tmp_path: Path) -> None:
+    path = save(early_model(), tmp_path / "model.onnx")
+    arena = {}
+    for name, limits in (("free", {}), ("limited", {"ram_bytes": 1 << 30})):
+        artifact = compiler.compile(
+            path, target="x86-64-v3", output=tmp_path / name, limits=limits, verify="skip"
+        )
+        report = artifact.report()
+        arena[name] = report["totals"]["lower_bound_bytes"]
+        joining = [k["kernel"] for k in report["kernels"] if "concatenate" in k["kernel"]]
+        assert [kernel.startswith("concatenate_tanh") for kernel in joining] == (
+            [] if name == "free" else [True]
+        )
+    plane = 8 * 8 * 4
+    assert arena == {"free": (80 + 256) * plane, "limited": (16 + 256) * plane}
 
 
 def _one_node(op_type: str, shapes: list[list[int]], results: int, **attributes: Any) -> Program:
