@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.onnx_import.model import Model
-from compiler.program import CompiledKernel, Program
+from compiler.program import CompiledKernel, KernelMemory, Program
 from compiler.target_spec import TargetSpec
 from compiler.tuning.store import Records
 
@@ -61,10 +62,16 @@ def generate_code(
     from compiler.stages.stage import run_stages
     from compiler.tvm_target import tvm_target
 
+    may_grow = spec.is_hosted and spec.limits.ram_bytes is None  # else memory is scarce
     report("import")
-    target, stages, graph = tvm_target(spec), graph_stages(spec, exact=exact), to_relax(model)
-    mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
-    workloads = distinct_workloads(mod, extract_program(mod, model))
+    target, graph = tvm_target(spec), to_relax(model)
+    for joins_apart in (True, False):
+        stages = graph_stages(spec, exact=exact, joins_apart=joins_apart)
+        mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
+        workloads = distinct_workloads(mod, extract_program(mod, model))
+        nothing = dict.fromkeys(workloads.functions, KernelMemory())
+        if joins_fit(workloads.program, nothing, may_grow=may_grow):
+            break  # else their copies stay, and cost less inside other kernels
 
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
@@ -77,9 +84,15 @@ def generate_code(
     report("kernels")
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         kernels = list(pool.map(build, workloads.functions))
+    program = without_join_copies(
+        workloads.program,
+        {kernel.name: kernel.memory for kernel in kernels},
+        may_grow=may_grow,
+    )
+    used = {call.kernel for call in program.calls}
     return GeneratedCode(
-        program=workloads.program,
-        kernels={kernel.name: kernel for kernel in kernels},
+        program=program,
+        kernels={kernel.name: kernel for kernel in kernels if kernel.name in used},
         stages=tuple(stage.name for stage in stages),
         relax_plan_bytes=relax_plan_bytes(mod, target),
     )

@@ -100,6 +100,13 @@ def plan_memory(
     return _plan(program, memory, regions, layout, merges, packing)
 
 
+def lower_bound_bytes(program: Program, memory: Mapping[str, KernelMemory]) -> int:
+    """Return the largest sum of live buffers, in place where legal: no plan needs less."""
+    layout = _Layout(program, memory, largest_alignment=1)
+    merges = _merges(program, memory, layout)
+    return largest_live_bytes(layout.blocks[: layout.buffer_block_count], merges)
+
+
 def lifetimes(program: Program) -> dict[int, _Lifetime]:
     """Return when each arena buffer is alive, by storage value id."""
     first: dict[int, int] = {}
@@ -188,9 +195,12 @@ def _merges(
     for position, call in enumerate(program.calls):
         inputs_of: dict[int, list[int]] = {}
         for input_position, output_position in memory[call.kernel].in_place:
-            source = program.values[call.inputs[input_position]].storage
-            output = call.outputs[output_position]
-            if _may_overwrite(program, layout, position, call, source, output):
+            read = program.values[call.inputs[input_position]]
+            source, output = read.storage, call.outputs[output_position]
+            # Elsewhere in its storage, an element would be written over before it is read.
+            if read.offset_bytes == 0 and _may_overwrite(
+                program, layout, position, call, source, output
+            ):
                 inputs_of.setdefault(output, []).append(source)
         for output, sources in inputs_of.items():
             # The closest fit first: the rest of a larger input is lost while the output lives.

@@ -49,8 +49,10 @@ ELEMENT_BYTES = {
 class Value:
     """One tensor of the program.
 
-    A reshape makes a second value with the same ``storage``: the id of the value that owns the
-    bytes. A value that owns its bytes has ``storage == id``, and only such a value is planned.
+    ``storage`` is the id of the value that owns the bytes. A value that owns its bytes has
+    ``storage == id`` and ``offset_bytes == 0``, and only such a value is planned. A reshape or a
+    part of a tensor is a value in the storage of another; so is an operand of a concatenation
+    whose kernel writes it where the concatenation lies.
     """
 
     id: int
@@ -61,6 +63,7 @@ class Value:
     onnx_name: str | None = None  # the ONNX value whose elements it holds
     # None: in ONNX's order. Else the shape is [N, C/B, H, W, B] for ONNX's [N, C, H, W].
     channel_block: int | None = None
+    offset_bytes: int = 0  # of its first element in the storage
 
     @property
     def element_count(self) -> int:
@@ -81,6 +84,7 @@ class KernelCall:
     operator: str  # what a reader calls it: "Conv+Add+Relu"
     onnx_nodes: tuple[str, ...]  # names of the ONNX nodes it computes
     macs: int = 0  # multiply-accumulates of those nodes
+    joins: bool = False  # its output is nothing but the bytes of its inputs, one after another
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

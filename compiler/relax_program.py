@@ -23,6 +23,7 @@ from compiler.program import (
     ValueKind,
 )
 from compiler.stages.block_layout import BLOCKS
+from compiler.stages.operators.contiguous import JOINS, view_offset_bytes
 from compiler.stages.provenance import Provenance, bindings, is_call_to, provenance_of
 
 _VIEWS = ("relax.reshape", "relax.memory.view", "relax.memory.ensure_zero_offset")
@@ -96,7 +97,7 @@ def extract_program(mod: IRModule, model: Model) -> Program:
     """
     names = onnx_names(mod)
     blocks = {str(k): int(v) for k, v in mod.attrs[BLOCKS].items()}
-    return _Walk(mod["main"], names, blocks, provenance_of(mod), model).program()
+    return _Walk(mod, names, blocks, provenance_of(mod), model).program()
 
 
 class _Walk:
@@ -104,13 +105,14 @@ class _Walk:
 
     def __init__(
         self,
-        main: relax.Function,
+        mod: IRModule,
         onnx_names: Mapping[str, str],
         blocks: Mapping[str, int],
         provenance: Mapping[str, Provenance],
         model: Model,
     ) -> None:
-        self._main = main
+        self._mod = mod
+        self._main = mod["main"]
         self._onnx_names = onnx_names
         self._blocks = blocks
         self._provenance = provenance
@@ -161,7 +163,12 @@ class _Walk:
         onnx_name = self._onnx_names.get(binding.var.name)
         shape, dtype = _type(binding.var.ty, f"`{onnx_name or binding.var.name}`")
         return self._built.add(
-            source.kind, shape, dtype, storage=source.storage, onnx_name=onnx_name
+            source.kind,
+            shape,
+            dtype,
+            storage=source.storage,
+            onnx_name=onnx_name,
+            offset_bytes=source.offset_bytes + view_offset_bytes(binding.value),
         )
 
     def _call(self, call: relax.Call) -> Any:
@@ -186,7 +193,14 @@ class _Walk:
             )
         onnx_values = [self._onnx_names[v] for v in made.variables if v in self._onnx_names]
         self._built.calls.append(
-            _kernel_call(kernel, inputs, tuple(outputs), onnx_values, self._nodes)
+            _kernel_call(
+                kernel,
+                inputs,
+                tuple(outputs),
+                onnx_values,
+                self._nodes,
+                joins=JOINS in self._mod[kernel].attrs,
+            )
         )
         return tuple(outputs) if isinstance(out_type, relax.TupleType) else outputs[0]
 
@@ -215,6 +229,8 @@ def _kernel_call(
     outputs: tuple[int, ...],
     onnx_values: list[str],
     nodes: _Nodes,
+    *,
+    joins: bool,
 ) -> KernelCall:
     made = [value for value in dict.fromkeys(onnx_values) if value in nodes.name_of]
     operators = [nodes.operator_of[value] for value in made]
@@ -225,17 +241,22 @@ def _kernel_call(
         operator="+".join(operators) or "internal",
         onnx_nodes=tuple(dict.fromkeys(nodes.name_of[value] for value in made)),
         macs=sum(nodes.macs_of[value] for value in made),
+        joins=joins,
     )
 
 
 def _with_outputs(built: _Builder, inputs: list[Port], results: list[int], model: Model) -> Program:
-    """Give model outputs to the caller: the kernel writes there, or a copy does at the end."""
+    """Give model outputs to the caller: the kernel writes there, or a copy does at the end.
+
+    Copied is also what is only a part of a value: the rest has no place in the caller's memory.
+    """
     values = list(built.values)
     outputs, copies = [], []
     taken: set[int] = set()
     for number, info in zip(results, model.outputs, strict=True):
         owner = values[values[number].storage]
-        direct = owner.kind is ValueKind.BUFFER and owner.id not in taken
+        is_whole = values[number].size_bytes == owner.size_bytes
+        direct = is_whole and owner.kind is ValueKind.BUFFER and owner.id not in taken
         if direct:
             taken.add(owner.id)
             values = [_as_output(value) if value.storage == owner.id else value for value in values]

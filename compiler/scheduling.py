@@ -16,6 +16,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.errors import UnsupportedError
 from compiler.program import Program, ScheduleOutcome
+from compiler.stages.operators.contiguous import JOINS
 from compiler.target_spec import TargetSpec
 from compiler.tuning.record import ScheduleRecord
 from compiler.tuning.store import NO_RECORDS, Records
@@ -72,8 +73,8 @@ def distinct_workloads(mod: IRModule, program: Program) -> Workloads:
 
 
 def _anonymous(func: PrimFunc) -> PrimFunc:
-    """Without what differs between equal kernels: the symbol and the fusion pattern."""
-    for attribute in ("global_symbol", "op_pattern"):
+    """Without what differs between equal kernels: symbol, fusion pattern, mark of joins."""
+    for attribute in ("global_symbol", "op_pattern", JOINS):
         if func.attrs is not None and attribute in func.attrs:
             func = func.without_attr(attribute)
     return func

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from compiler.joined_storage import without_join_copies
 from compiler.onnx_import.support import require_supported
 from compiler.program import CompiledKernel, KernelCall, Program
 from tests.lowered import loaded
@@ -31,6 +32,8 @@ def run_program(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> dic
     """
     require_supported(loaded(model))
     program, kernels = build_kernels(model)
+    memory_of = {name: kernel.memory for name, kernel in kernels.items()}
+    program = without_join_copies(program, memory_of, may_grow=True)
     memory: dict[int, np.ndarray] = {}
     for value in program.values:
         if value.storage == value.id:
@@ -46,14 +49,14 @@ def run_program(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> dic
             assert library is not None
             _run(library, kernels[call.kernel], call, program, memory)
     for copy in program.copies:
-        source = memory[program.values[copy.source].storage]
-        memory[copy.destination][:] = source[: memory[copy.destination].size]
-    return {
-        port.name: memory[program.values[port.value].storage][
-            : program.values[port.value].size_bytes
-        ]
-        for port in program.outputs
-    }
+        _bytes_of(program, memory, copy.destination)[:] = _bytes_of(program, memory, copy.source)
+    return {port.name: _bytes_of(program, memory, port.value) for port in program.outputs}
+
+
+def _bytes_of(program: Program, memory: Mapping[int, np.ndarray], number: int) -> np.ndarray:
+    """Where the bytes of a value are."""
+    value = program.values[number]
+    return memory[value.storage][value.offset_bytes :][: value.size_bytes]
 
 
 def _link(kernels: Mapping[str, CompiledKernel], folder: Path) -> ctypes.CDLL:
@@ -78,7 +81,7 @@ def _run(
     scratch = [np.zeros(size, np.uint8) for size in kernel.memory.scratch_bytes]
     if kernel.memory.worker_scratch_bytes:
         scratch.append(np.zeros(kernel.memory.worker_scratch_bytes, np.uint8))
-    tensors = [memory[program.values[n].storage] for n in (*call.inputs, *call.outputs)]
+    tensors = [_bytes_of(program, memory, n) for n in (*call.inputs, *call.outputs)]
     pointers = [ctypes.c_void_p(array.ctypes.data) for array in (*tensors, *scratch)]
     for phase in kernel.phases:
         library[phase.symbol](*pointers, ctypes.c_int32(0), ctypes.c_int32(phase.extent))

@@ -230,24 +230,26 @@ def _is_worth_threads(program: Program, call: KernelCall, kernel: CompiledKernel
 def _pointer(model: Linkable, value_id: int) -> str:
     """Return the C expression for where the bytes of a value are, as a `void *`."""
     program = model.program
-    storage = program.values[value_id].storage
+    storage, offset = program.values[value_id].storage, program.values[value_id].offset_bytes
     kind = program.values[storage].kind
     if kind is ValueKind.BUFFER:
-        return _placed(model.plan, model.plan.buffers[storage])
+        return _placed(model.plan, model.plan.buffers[storage], offset)
     if kind is ValueKind.CONSTANT:
-        return f"(void *)(ts_weights + {model.weights.offsets[storage]})"
+        return f"(void *)(ts_weights + {model.weights.offsets[storage] + offset})"
     if kind is ValueKind.INPUT:
-        return f"(void *)frame->inputs[{_port_index(program, program.inputs, storage)}]"
-    return f"frame->outputs[{_port_index(program, program.outputs, storage)}]"
+        given = f"frame->inputs[{_port_index(program, program.inputs, storage)}]"
+        return f"(void *){given}" if not offset else f"(unsigned char *){given} + {offset}"
+    made = f"frame->outputs[{_port_index(program, program.outputs, storage)}]"
+    return made if not offset else f"(unsigned char *){made} + {offset}"
 
 
 def _port_index(program: Program, ports: tuple[Port, ...], storage: int) -> int:
     return next(i for i, p in enumerate(ports) if program.values[p.value].storage == storage)
 
 
-def _placed(plan: MemoryPlan, block: Placement) -> str:
+def _placed(plan: MemoryPlan, block: Placement, offset_bytes: int = 0) -> str:
     index = next(i for i, region in enumerate(plan.regions) if region.name == block.region)
-    return f"(unsigned char *)frame->regions[{index}] + {block.offset}"
+    return f"(unsigned char *)frame->regions[{index}] + {block.offset + offset_bytes}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,25 +52,30 @@ def _port(port: Port) -> dict[str, Any]:
 
 
 def _value(model: Linkable, value: Value) -> dict[str, Any]:
-    """Return a value; `region` and `offset` say where a buffer is, `offset` where a constant is."""
+    """Return a value; `region` and `offset` say where a buffer is, `offset` where a constant is.
+
+    `offset` counts from the start of the region or of the weights, `offset_bytes` from that of the
+    storage.
+    """
     entry: dict[str, Any] = {
         "id": value.id,
         "kind": value.kind.value,
         "dtype": value.dtype,
         "shape": list(value.shape),
         "storage": value.storage,
+        "offset_bytes": value.offset_bytes,
         "onnx_name": value.onnx_name,
         "channel_block": value.channel_block,
     }
     if value.kind is ValueKind.BUFFER and value.storage in model.plan.buffers:
-        entry |= _place(model.plan.buffers[value.storage])
+        entry |= _place(model.plan.buffers[value.storage], value.offset_bytes)
     if value.kind is ValueKind.CONSTANT:
-        entry["offset"] = model.weights.offsets[value.storage]
+        entry["offset"] = model.weights.offsets[value.storage] + value.offset_bytes
     return entry
 
 
-def _place(block: Placement) -> dict[str, Any]:
-    return {"region": block.region, "offset": block.offset}
+def _place(block: Placement, offset_bytes: int) -> dict[str, Any]:
+    return {"region": block.region, "offset": block.offset + offset_bytes}
 
 
 def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
@@ -96,9 +101,9 @@ def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
 
 
 def _bytes_touched(program: Program, call: KernelCall) -> int:
-    """Return the bytes of all tensors of a call, each storage once."""
-    touched = (*call.inputs, *call.outputs)
-    return sum({program.values[v].storage: program.values[v].size_bytes for v in touched}.values())
+    """Return the bytes of all tensors of a call, each place in a storage once."""
+    touched = [program.values[value] for value in (*call.inputs, *call.outputs)]
+    return sum({(v.storage, v.offset_bytes): v.size_bytes for v in touched}.values())
 
 
 def _schedule(kernels: Mapping[str, Any], name: str) -> dict[str, str]:

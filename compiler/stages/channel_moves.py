@@ -127,8 +127,10 @@ class _Tracker:
             return False
         places = np.arange(len(known.channel))
         sections = call.attrs.indices_or_sections
-        whole = isinstance(sections, int | tirx.IntImm)
-        ends = int(sections) if whole else [int(end) for end in sections]
+        if isinstance(sections, int | tirx.IntImm):  # the last part may be shorter
+            step = -(-len(places) // int(sections))
+            sections = range(step, step * int(sections), step)
+        ends = [int(end) for end in sections]
         self._parts[variable] = [known.taken(part) for part in np.split(places, ends)]
         return True
 

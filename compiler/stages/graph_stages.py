@@ -15,6 +15,7 @@ from compiler.stages.channel_moves import join_channel_moves
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
+from compiler.stages.joins import keep_joins_apart
 from compiler.stages.legalize import legalize
 from compiler.stages.provenance import record_groups, separate_calls
 from compiler.stages.stage import Stage
@@ -24,12 +25,17 @@ from compiler.target_spec import TargetSpec
 FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
 
 
-def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
+def graph_stages(
+    spec: TargetSpec, *, exact: bool = False, joins_apart: bool = True
+) -> tuple[Stage, ...]:
     """Relax graph as imported -> fused kernels in ``call_tir`` form, not yet scheduled.
 
     Args:
         exact: only algorithms that sum the products of the model's own numbers.
+        joins_apart: concatenations that can be made in place are not fused.
     """
+    # They vanish when nothing is fused with them.
+    joins = (Stage("keep-joins-apart", keep_joins_apart),) if joins_apart else ()
     transform = relax.transform
     return (
         Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
@@ -51,6 +57,7 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
         Stage("annotate-op-pattern", transform.AnnotateTIROpPattern()),
         Stage("separate-calls", separate_calls),  # names carry provenance through fusion
         Stage("keep-sums-apart", keep_sums_apart),  # a sum is computed once, not for each reader
+        *joins,
         Stage("fuse-ops", transform.FuseOps(fuse_opt_level=FUSE_OPT_LEVEL)),
         Stage("record-groups", record_groups),
         Stage("fuse-tir", transform.FuseTIR()),

@@ -8,8 +8,14 @@ from typing import Any
 
 from tvm import relax
 from tvm.ir import IRModule
-from tvm.relax.transform.legalize_ops import linear_algebra, nn
+from tvm.relax.transform.legalize_ops import index, linear_algebra, manipulate, nn
 
+from compiler.stages.operators.contiguous import (
+    VIEW,
+    legalize_concat,
+    legalize_split,
+    legalize_strided_slice,
+)
 from compiler.stages.operators.conv2d import legalize_conv2d
 from compiler.stages.operators.conv2d_transpose import legalize_conv2d_transpose
 from compiler.stages.operators.libm import legalize_libm
@@ -33,6 +39,9 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
         "relax.expand_dims": _as_reshape,
         "relax.squeeze": _as_reshape,
         "relax.flatten": _as_reshape,
+        "relax.concat": partial(legalize_concat, otherwise=manipulate._concat),
+        "relax.split": partial(legalize_split, otherwise=manipulate._split),
+        "relax.strided_slice": partial(legalize_strided_slice, otherwise=index._strided_slice),
         "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes),
         "relax.nn.conv2d_transpose": partial(
             legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
@@ -48,5 +57,5 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
 
 
 def legalize(mod: IRModule, *, spec: TargetSpec) -> IRModule:
-    """Return the module in ``call_tir`` form; ``relax.reshape`` stays, it is only another view."""
-    return relax.transform.LegalizeOps(legalizers(spec), skip_ops=["relax.reshape"])(mod)
+    """Return the module in ``call_tir`` form; reshapes and parts that lie together stay views."""
+    return relax.transform.LegalizeOps(legalizers(spec), skip_ops=["relax.reshape", VIEW])(mod)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from compiler.artifact.manifest import Artifact
+
+Held = tuple[int, int, int]  # storage, offset and size in bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +24,22 @@ class ReportedValue:
     onnx_name: str | None
     offset: int | None
     channel_block: int | None  # [N, C/B, H, W, B] of ONNX's [N, C, H, W]; None: ONNX's order
+    offset_bytes: int  # of its first element in the storage
+
+    @property
+    def size_bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def held(self) -> Held:
+        """Which bytes it holds: the same for all views of the same elements."""
+        return self.storage, self.offset_bytes, self.size_bytes
+
+    def overlaps(self, other: ReportedValue) -> bool:
+        """Whether it holds any byte that the other holds."""
+        begin = max(self.offset_bytes, other.offset_bytes)
+        ends = (value.offset_bytes + value.size_bytes for value in (self, other))
+        return self.storage == other.storage and begin < min(ends)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +65,12 @@ class ArtifactReport:
     calls: tuple[ReportedCall, ...]
     ports: tuple[tuple[str, int], ...]  # name and value id of the model's inputs and outputs
 
-    def onnx_names(self) -> dict[int, str]:
-        """Return one ONNX name for each storage that has any: views hold the same elements."""
-        names = {self.values[value].storage: name for name, value in self.ports}
+    def onnx_names(self) -> dict[Held, str]:
+        """Return one ONNX name for the bytes that have any: views hold the same elements."""
+        names = {self.values[value].held: name for name, value in self.ports}
         for value in self.values:
             if value.onnx_name:
-                names.setdefault(value.storage, value.onnx_name)
+                names.setdefault(value.held, value.onnx_name)
         return names
 
 
@@ -78,6 +98,7 @@ def _value(item: dict[str, Any]) -> ReportedValue:
         onnx_name=item["onnx_name"],
         offset=item.get("offset"),
         channel_block=item["channel_block"],
+        offset_bytes=item["offset_bytes"],
     )
 
 

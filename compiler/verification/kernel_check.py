@@ -16,6 +16,7 @@ from compiler.onnx_import.model import Model
 from compiler.program import is_winograd
 from compiler.verification.artifact_report import (
     ArtifactReport,
+    Held,
     ReportedCall,
     ReportedValue,
     read_report,
@@ -129,32 +130,35 @@ class _Runner:
         self,
         library: KernelLibrary,
         report: ArtifactReport,
-        names: Mapping[int, str],
+        names: Mapping[Held, str],
         known: Mapping[str, np.ndarray],
     ) -> None:
         self._library = library
         self._values = report.values
         self._names = names
         self._known = known
-        self._own: dict[int, np.ndarray] = {}  # by storage
-        self._maker: dict[int, int] = {}  # call that made it, by storage
+        self._bytes: dict[int, np.ndarray] = {}  # what kernels were given and made, by storage
+        self._makers: list[tuple[ReportedValue, int]] = []  # of values unknown to onnxruntime
+        self._first: dict[Held, ReportedValue] = {}  # the one that a kernel makes; then its views
+        for value in report.values:
+            self._first.setdefault(value.held, value)
 
     def check(self, call: ReportedCall, walk: GraphWalk) -> KernelCheck:
         inputs = [self._values[value] for value in call.inputs]
         outputs = [self._values[value] for value in call.outputs]
-        written = [GuardedBlock(_size_bytes(value)) for value in outputs]
+        written = [GuardedBlock(value.size_bytes) for value in outputs]
         intact = self._run(call, inputs, written)
-        given = frozenset(self._names.get(value.storage, "") for value in inputs)
+        given = frozenset(self._names.get(value.held, "") for value in inputs)
         comparisons, unknown = [], []
         for value, block in zip(outputs, written, strict=True):
             actual = block.read(value.dtype, value.shape)
             expected = self._reference(value)
+            self._keep(value, actual if expected is None else expected)
             if expected is None:
-                self._own[value.storage] = actual
-                self._maker[value.storage] = call.index
+                self._makers.append((value, call.index))
                 unknown.append(value.id)
                 continue
-            name = self._names[value.storage]
+            name = self._names[value.held]
             tolerance = kernel_tolerance(walk, name, value.dtype, given)
             if is_winograd(call.kernel) and tolerance.unit is Unit.RELATIVE:
                 tolerance = replace(tolerance, limit=WINOGRAD_LIMIT)
@@ -166,7 +170,10 @@ class _Runner:
             onnx_nodes=call.onnx_nodes,
             comparisons=tuple(comparisons),
             fed_by=tuple(
-                self._maker[value.storage] for value in inputs if value.storage in self._maker
+                maker
+                for value in inputs
+                for made, maker in self._makers
+                if self._reference(value) is None and value.overlaps(made)
             ),
             unknown_outputs=tuple(unknown),
             problem="" if intact else "writes outside its outputs and scratch",
@@ -190,25 +197,43 @@ class _Runner:
         return all(block.guards_intact for block in (*blocks.values(), *written, *scratch))
 
     def _input_block(self, value: ReportedValue) -> GuardedBlock:
-        block = GuardedBlock(_size_bytes(value))
+        block = GuardedBlock(value.size_bytes)
         expected = self._reference(value)
-        block.fill(self._own[value.storage] if expected is None else expected)
+        if expected is None:  # a view of what other values are, perhaps of several
+            end = value.offset_bytes + value.size_bytes
+            expected = self._stored(value.storage)[value.offset_bytes : end]
+        block.fill(expected)
         return block
 
+    def _keep(self, value: ReportedValue, array: np.ndarray) -> None:
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        end = value.offset_bytes + value.size_bytes
+        self._stored(value.storage)[value.offset_bytes : end] = content
+
+    def _stored(self, storage: int) -> np.ndarray:
+        """All bytes of a storage; those of a model's input are known from the beginning."""
+        if storage not in self._bytes:
+            owner = self._values[storage]
+            self._bytes[storage] = np.zeros(owner.size_bytes, np.uint8)
+            given = self._reference(owner) if owner.kind == "input" else None
+            if given is not None:
+                self._keep(owner, given)
+        return self._bytes[storage]
+
     def _constant_address(self, value: ReportedValue) -> int:
-        offset = self._values[value.storage].offset
+        offset = value.offset
         assert offset is not None, f"constant {value.id} has no offset"
         return self._library.weights_address + offset
 
     def _reference(self, value: ReportedValue) -> np.ndarray | None:
         """onnxruntime's tensor in the value's layout, shape and dtype."""
-        name = self._names.get(value.storage)
+        name = self._names.get(value.held)
         if name is None or name not in self._known:
             return None
         array = self._known[name].astype(value.dtype, copy=False)
-        owner = self._values[value.storage]
-        if owner.channel_block is not None:
-            batch, blocks, height, width, block = owner.shape
+        made = self._first[value.held]
+        if made.channel_block is not None:
+            batch, blocks, height, width, block = made.shape
             split = array.reshape(batch, blocks, block, height, width)
             array = np.ascontiguousarray(np.moveaxis(split, 2, -1))
         return array.reshape(value.shape)
@@ -216,7 +241,3 @@ class _Runner:
 
 def _constant(value: ReportedValue) -> bool:
     return value.kind == "constant"
-
-
-def _size_bytes(value: ReportedValue) -> int:
-    return int(np.prod(value.shape, dtype=np.int64)) * np.dtype(value.dtype).itemsize

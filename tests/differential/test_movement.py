@@ -195,6 +195,39 @@ def shuffles(draw: st.DrawFn) -> Case:
     return Case(f"{units} shuffles of {channels} channels in {groups}, planes {plane}", model)
 
 
+@st.composite
+def joins_and_parts(draw: st.DrawFn) -> Case:
+    """Values [1, channels, 5] negated, joined and split again and again, in any order.
+
+    Values are joined twice, in several joins, with inputs and with parts of each other.
+    """
+    nodes, channels = [], {"x": draw(st.integers(1, 4)), "y": draw(st.integers(1, 4))}
+    inputs = {name: ("float32", [1, count, 5]) for name, count in channels.items()}
+    for step in range(draw(st.integers(4, 14))):
+        name, kind = f"v{step}", draw(st.sampled_from(["Neg", "Neg", "Concat", "Concat", "Split"]))
+        known = st.sampled_from(sorted(channels))
+        source = draw(known)
+        operands = [source, *draw(st.lists(known, min_size=1, max_size=3))]
+        if kind == "Concat" and sum(channels[operand] for operand in operands) < 64:
+            nodes.append(helper.make_node("Concat", operands, [name], name=name, axis=1))
+            channels[name] = sum(channels[operand] for operand in operands)
+        elif kind == "Split" and channels[source] > 1:
+            parts = [f"{name}a", f"{name}b"]
+            nodes.append(
+                helper.make_node("Split", [source], parts, name=name, axis=1, num_outputs=2)
+            )
+            first = -(-channels[source] // 2)
+            channels |= {parts[0]: first, parts[1]: channels[source] - first}
+        else:
+            nodes.append(helper.make_node("Neg", [source], [name], name=name))
+            channels[name] = channels[source]
+    made = st.sampled_from(sorted(set(channels) - set(inputs)))
+    outputs = draw(st.lists(made, min_size=1, max_size=4, unique=True))
+    model = make_model(nodes, inputs=inputs, outputs=dict.fromkeys(outputs, ("float32", None)))
+    text = ", ".join(f"{node.op_type}({','.join(node.input)})" for node in nodes)
+    return Case(f"{text} of {channels}, outputs {outputs}", model)
+
+
 STRATEGIES = {
     "element-wise": element_wise_chains(),
     "compare": comparisons(),
@@ -203,6 +236,7 @@ STRATEGIES = {
     "concat": concatenations(),
     "slice": slices(),
     "split": splits(),
+    "joins and parts": joins_and_parts(),
     "reshape": reshapes(),
     "clip": clips(),
     "expand": expansions(),
