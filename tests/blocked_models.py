@@ -84,3 +84,25 @@ def channels_last_model(channels: int = 8) -> onnx.ModelProto:
             "w2": weights(channels, channels, 1, 1, seed=3),
         },
     )
+
+
+def head_model(*, also_blocked: bool = False) -> onnx.ModelProto:
+    """x -> convolution to 16 channels -> 5 x 3 convolution to one channel -> y.
+
+    Args:
+        also_blocked: a 3 x 3 convolution with 16 output channels reads the first one's result too.
+    """
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
+        node("Conv", ["c0", "w1"], ["y"], name="head", pads=[2, 1, 2, 1]),
+    ]
+    outputs = {"y": ("float32", [1, 1, 6, 40])}
+    constants = {"w0": weights(16, 3, 3, 3, seed=0), "w1": weights(1, 16, 5, 3, seed=1)}
+    if also_blocked:
+        nodes.append(node("Conv", ["c0", "w2"], ["z"], name="body", pads=[1, 1, 1, 1]))
+        outputs["z"] = ("float32", [1, 16, 6, 40])
+        constants["w2"] = weights(16, 16, 3, 3, seed=2)
+    return make_model(
+        nodes, inputs={"x": ("float32", [1, 3, 6, 40])}, outputs=outputs, constants=constants
+    )

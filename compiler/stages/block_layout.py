@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import prod
 from typing import Any
 
@@ -24,6 +24,18 @@ from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
 from compiler.program import ELEMENT_BYTES, WINOGRAD_KERNEL
 from compiler.stages.constants import constant_array
 from compiler.stages.conv2d_algorithm import choose_winograd
+from compiler.stages.conv2d_lanes import columns_in_lanes
+from compiler.stages.layout_wishes import (
+    ELEMENTWISE_BINARY,
+    ELEMENTWISE_UNARY,
+    FROM_LAST,
+    POOLING,
+    RESIZE,
+    SPATIAL_REDUCTIONS,
+    TO_LAST,
+    axes_order,
+    wanted_blocked,
+)
 from compiler.stages.operand_views import shape_of
 from compiler.stages.operators.channel_blocks import (
     blocked_to_channels_last,
@@ -32,6 +44,11 @@ from compiler.stages.operators.channel_blocks import (
     unblocked,
 )
 from compiler.stages.operators.conv2d import conv2d_lanes, pack_conv2d_weight, packed_conv2d
+from compiler.stages.operators.conv2d_columns import (
+    columns_conv2d,
+    pack_columns_weight,
+    tap_run,
+)
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
 from compiler.stages.operators.depthwise_conv2d import (
     blocked_depthwise_conv2d,
@@ -45,24 +62,6 @@ from compiler.target_spec import TargetSpec
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
 BLOCKS = "tunesmith.blocks"
 
-ELEMENTWISE_UNARY = {
-    f"relax.{name}"
-    for name in (
-        *("nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "sigmoid", "tanh"),
-        *("clip", "abs", "exp", "erf", "negative", "sqrt", "rsqrt", "square", "floor", "ceil"),
-        *("round", "log", "hint_on_device", "astype", "quantize", "dequantize"),
-    )
-}
-ELEMENTWISE_BINARY = {
-    f"relax.{name}" for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")
-}
-_POOLING = {"relax.nn.max_pool2d", "relax.nn.avg_pool2d"}
-_RESIZE = "relax.image.resize2d"
-# What hands the wish for blocked layout on to its operands.
-_PASSING_ON = ELEMENTWISE_UNARY | ELEMENTWISE_BINARY | _POOLING | {_RESIZE}
-_TO_LAST, _FROM_LAST = (0, 2, 3, 1), (0, 3, 1, 2)  # axes of a transpose of images
-_SPATIAL_REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
-
 
 @dataclass(frozen=True, slots=True)
 class _Blocked:
@@ -70,43 +69,6 @@ class _Blocked:
 
     variable: relax.Var
     block: int
-
-
-def _wanted_blocked(main: relax.Function) -> set[Any]:
-    """Variables that are read faster in blocked layout, or made faster: depthwise convolutions.
-
-    Convolutions and plane sums read them faster, and transposes that put the channels last.
-
-    What works element by element passes the wish of its result on to its operands.
-    """
-    wanted: set[Any] = set()
-    for binding in reversed(list(bindings(main))):
-        value = binding.value
-        name = getattr(getattr(value, "op", None), "name", "")
-        if not isinstance(value, relax.Call):
-            continue
-        if name == "relax.nn.conv2d" or name in _SPATIAL_REDUCTIONS or _axes(value) == _TO_LAST:
-            wanted.add(value.args[0])
-        if name == "relax.nn.conv2d" and _is_depthwise(value):
-            wanted.add(binding.var)
-        elif binding.var in wanted and name in _PASSING_ON:
-            wanted.update(argument for argument in value.args if isinstance(argument, relax.Var))
-        elif binding.var in wanted and name == "relax.concat":
-            wanted.update(getattr(value.args[0], "fields", ()))
-    return {variable for variable in wanted if isinstance(variable, relax.DataflowVar)}
-
-
-def _axes(call: relax.Call) -> tuple[int, ...] | None:
-    """The order of a transpose's axes, None for other calls."""
-    if getattr(call.op, "name", "") != "relax.permute_dims" or call.attrs.axes is None:
-        return None
-    rank = len(shape_of(call))
-    return tuple(int(axis) % rank for axis in call.attrs.axes)
-
-
-def _is_depthwise(call: relax.Call) -> bool:
-    sig = conv2d_signature(call)
-    return sig is not None and sig.is_depthwise
 
 
 @relax.expr_functor.mutator
@@ -118,6 +80,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         mod: IRModule,
         lanes: int,
         choose: Callable[[Conv2dSignature], TileGrid | None],
+        columns: Callable[[Conv2dSignature], int | None],
         onnx_names: dict[str, str],
         wanted: set[Any],
     ) -> None:
@@ -125,6 +88,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         self._wanted = wanted
         self._lanes = lanes
         self._choose_winograd = choose
+        self._columns_in_lanes = columns
         self._name = ""  # of the variable that is being bound
         self._blocked: dict[Any, _Blocked] = {}
         self._plain: dict[Any, relax.Var] = {}
@@ -156,11 +120,11 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         name = getattr(call.op, "name", "")
         data = self._blocked.get(call.args[0]) if call.args else None
         made = None
-        if data is not None and name == "relax.nn.conv2d":
+        if name == "relax.nn.conv2d":
             made = self._to_plain_convolution(call, data)
-        elif data is not None and name in _SPATIAL_REDUCTIONS:
+        elif data is not None and name in SPATIAL_REDUCTIONS:
             made = self._spatial_reduction(call, data)
-        elif data is not None and _axes(call) == _TO_LAST:
+        elif data is not None and axes_order(call) == TO_LAST:
             made = self.builder_.call_te(
                 blocked_to_channels_last, data.variable, primfunc_name_hint="unblock"
             )
@@ -192,19 +156,19 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
             operands = self._unary
         elif name in ELEMENTWISE_BINARY:
             operands = self._binary
-        elif name in _POOLING:
+        elif name in POOLING:
             operands = self._pooling
-        elif name == _RESIZE:
+        elif name == RESIZE:
             operands = self._resize
         elif name == "relax.concat":
             operands = self._concat
-        elif _axes(call) == _FROM_LAST:
+        elif axes_order(call) == FROM_LAST:
             operands = self._from_last
         return None if operands is None else operands(call)
 
     def _convolution(self, call: relax.Call) -> tuple[Any, int] | None:
         sig, weight = conv2d_signature(call), constant_array(call.args[1])
-        if sig is None or weight is None:
+        if sig is None or weight is None or self._columns_in_lanes(sig) is not None:
             return None
         data = self._blocked.get(call.args[0])
         if sig.is_depthwise:
@@ -309,11 +273,26 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         )
         return made, data.block
 
-    def _to_plain_convolution(self, call: relax.Call, data: _Blocked) -> Any | None:
+    def _to_plain_convolution(self, call: relax.Call, data: _Blocked | None) -> Any | None:
+        """With columns in lanes, or of blocked data; the other plain ones are legalized later."""
         sig, weight = conv2d_signature(call), constant_array(call.args[1])
-        if sig is None or weight is None or sig.groups > 1:
+        if sig is None or weight is None:
+            return None
+        vectors = self._columns_in_lanes(sig)
+        if vectors is not None:
+            source = self.visit_expr(call.args[0]) if data is None else data.variable
+            return self._columns_convolution(sig, weight, source, vectors)
+        if data is None or sig.groups > 1:
             return None
         return self._dense_convolution(sig, weight, data.variable, None)
+
+    def _columns_convolution(
+        self, sig: Conv2dSignature, weight: np.ndarray, source: Any, vectors: int
+    ) -> Any:
+        """`source` plain or blocked, the result plain."""
+        packed = relax.const(pack_columns_weight(weight, sig.groups, tap_run(sig)))
+        compute = partial(columns_conv2d, sig=sig, vectors=vectors, lanes=self._lanes)
+        return self.builder_.call_te(compute, source, packed, primfunc_name_hint="conv2d")
 
     def _resize(self, call: relax.Call) -> tuple[Any, int] | None:
         data = self._blocked.get(call.args[0])
@@ -378,11 +357,16 @@ def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRM
     names = onnx_names(mod)
     arena_bytes = _largest_call_bytes(mod["main"])
 
+    @cache
     def choose(sig: Conv2dSignature) -> TileGrid | None:
         return None if exact else choose_winograd(sig, spec, arena_bytes)
 
+    def columns(sig: Conv2dSignature) -> int | None:
+        return columns_in_lanes(sig, spec) if choose(sig) is None else None
+
     lanes = spec.lanes(dtype_bits=32)
-    blocker = _Blocker(mod, lanes, choose, names, _wanted_blocked(mod["main"]))
+    wanted = wanted_blocked(mod["main"], columns)
+    blocker = _Blocker(mod, lanes, choose, columns, names, wanted)
     main = blocker.visit_expr(mod["main"])
     out = blocker.builder_.get()
     out["main"] = main

@@ -82,6 +82,38 @@ def test_convolution(rank: int, kind: str, examples: int) -> None:
 
 
 @st.composite
+def few_channel_convolutions(draw: st.DrawFn) -> Case:
+    """Rows much wider than there are output channels in a group: columns are in lanes."""
+    window = draw(windows(2, most_taps=7))
+    if draw(st.booleans()):  # more taps than are written out
+        window["kernel_shape"][1] = draw(st.integers(8, 20))
+    window["strides"][1] = draw(st.integers(1, 4))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    group_in, group_out = draw(st.integers(1 if groups == 1 else 2, 6)), draw(st.integers(1, 7))
+    least = draw(extents(window))
+    wide = least[1] + draw(st.integers(0, 90)) * window["strides"][1]
+    filters = groups * group_out
+    operands = [
+        ("float32", [draw(st.integers(1, 2)), groups * group_in, least[0], wide]),
+        weights(filters, group_in, *window["kernel_shape"]),
+        *([weights(filters, seed=1)] if draw(st.booleans()) else []),
+    ]
+    return node_case(
+        "Conv",
+        operands,
+        tolerance=TOLERANCE,
+        threads=draw(st.integers(1, 2)),
+        group=groups,
+        **window,
+    )
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_few_output_channels(examples: int) -> None:
+    for_all(few_channel_convolutions(), examples)
+
+
+@st.composite
 def pointwise_convolutions(draw: st.DrawFn) -> Case:
     """1x1, stride 1, no padding: positions of all rows are one row."""
     shape = [draw(st.integers(1, 2)), draw(st.integers(1, 20)), *draw(st.tuples(sizes, sizes))]

@@ -47,6 +47,14 @@ CONVOLUTIONS = {
     "ragged-channels": _one_node("Conv", [1, 2, 3, 4], [1, 11, 2, 4], (11, 2, 2, 1)),
     "grouped": _one_node("Conv", [1, 4, 3, 3], [1, 8, 2, 2], (8, 2, 2, 2), group=2),
 }
+COLUMNS = {
+    "one-channel": _one_node(
+        "Conv", [1, 2, 4, 16], [1, 1, 4, 16], (1, 2, 3, 3), pads=[1, 1, 1, 1], relu=True
+    ),
+    "strided-groups": _one_node(
+        "Conv", [1, 4, 4, 36], [1, 4, 3, 16], (4, 2, 2, 6), group=2, strides=[1, 2]
+    ),
+}
 DEPTHWISE = {
     "stride-1": _one_node(
         "Conv", [1, 4, 4, 8], [1, 4, 4, 8], (4, 1, 3, 3), group=4, pads=[1, 1, 1, 1], relu=True
@@ -116,6 +124,11 @@ def _text(schedule: Schedule | None) -> str:
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_conv2d(golden: Golden, kind: str) -> None:
     golden(_text(apply_rule("conv2d", only_kernel(CONVOLUTIONS[kind]))))
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_conv2d_columns(golden: Golden, kind: str) -> None:
+    golden(_text(apply_rule("conv2d-columns", only_kernel(COLUMNS[kind]))))
 
 
 @pytest.mark.parametrize("kind", DEPTHWISE)

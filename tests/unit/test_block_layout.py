@@ -14,7 +14,8 @@ from compiler.program import Program
 from compiler.relax_program import extract_program
 from compiler.stages.block_layout import block_layout
 from compiler.stages.operators.channel_blocks import channel_block
-from tests.blocked_models import chain_model, channels_last_model
+from tests.blocked_models import chain_model, channels_last_model, head_model
+from tests.differential.agreement import assert_agrees
 from tests.lowered import fixed_spec, loaded, staged
 
 
@@ -87,6 +88,22 @@ def test_one_block_with_its_channels_last_is_a_view() -> None:
 
 def test_channels_that_no_block_divides_stay_plain() -> None:
     assert set(_blocks(_program(chain_model(channels=10))).values()) == {None}
+
+
+def test_what_only_a_convolution_with_columns_in_lanes_reads_is_plain() -> None:
+    blocks = _blocks(_program(head_model()))
+    assert blocks == {"stem": None, "head": None}
+
+
+def test_a_convolution_with_columns_in_lanes_reads_blocked_data_as_it_is() -> None:
+    program = _program(head_model(also_blocked=True))
+    assert _blocks(program) == {"stem": 8, "head": None, "body": None}
+    assert [call.operator for call in program.calls] == ["Conv"] * 3
+
+
+@pytest.mark.parametrize("also_blocked", [False, True])
+def test_heads_give_the_same_numbers(also_blocked: bool) -> None:
+    assert_agrees(head_model(also_blocked=also_blocked), tolerance=1e-5)
 
 
 def test_the_module_passed_in_is_left_as_it_was() -> None:
