@@ -106,3 +106,34 @@ def head_model(*, also_blocked: bool = False) -> onnx.ModelProto:
     return make_model(
         nodes, inputs={"x": ("float32", [1, 3, 6, 40])}, outputs=outputs, constants=constants
     )
+
+
+def grouped_model(
+    channels: int, groups: int, *, size: int = 7, stride: int = 1, kernel: int = 3
+) -> onnx.ModelProto:
+    """x -> convolution -> convolution in groups -> pointwise convolution -> y."""
+    node = helper.make_node
+    pads = [kernel // 2] * 4
+    return make_model(
+        [
+            node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
+            node(
+                "Conv",
+                ["c0", "w1"],
+                ["c1"],
+                name="grouped",
+                group=groups,
+                pads=pads,
+                strides=[stride, stride],
+            ),
+            node("Relu", ["c1"], ["r1"], name="relu"),
+            node("Conv", ["r1", "w2"], ["y"], name="pointwise"),
+        ],
+        inputs={"x": ("float32", [1, 3, size, size])},
+        outputs={"y": ("float32", None)},
+        constants={
+            "w0": weights(channels, 3, 3, 3, seed=0),
+            "w1": weights(channels, channels // groups, kernel, kernel, seed=1),
+            "w2": weights(channels, channels, 1, 1, seed=2),
+        },
+    )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -173,8 +173,8 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         data = self._blocked.get(call.args[0])
         if sig.is_depthwise:
             return None if data is None else self._depthwise(sig, weight, data)
-        block = channel_block(sig.out_channels, self._lanes)
-        if block is None or sig.groups > 1:
+        block = channel_block(sig.group_out_channels, self._lanes)
+        if block is None:
             return None
         source = self.visit_expr(call.args[0]) if data is None else data.variable
         return self._dense_convolution(sig, weight, source, block), block
@@ -182,12 +182,13 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
     def _dense_convolution(
         self, sig: Conv2dSignature, weight: np.ndarray, source: Any, block: int | None
     ) -> Any:
-        """One group; `source` plain or blocked, the result blocked if `block` says so."""
+        """`source` plain or blocked, the result blocked if `block` says so."""
         lanes = conv2d_lanes(sig, self._lanes)
         in_block = shape_of(source)[4] if len(shape_of(source)) == 5 else None
         grid = None if in_block is None else self._choose_winograd(sig)
         if grid is None:
-            packed = pack_conv2d_weight(weight, 1, lanes, in_block or 1)
+            together = gcd(in_block or 1, sig.in_channels // sig.groups)
+            packed = pack_conv2d_weight(weight, sig.groups, lanes, together)
             compute = partial(packed_conv2d, sig=sig, out_block=block)
         else:
             packed = winograd_weight(weight, grid.tile, lanes)
@@ -282,7 +283,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         if vectors is not None:
             source = self.visit_expr(call.args[0]) if data is None else data.variable
             return self._columns_convolution(sig, weight, source, vectors)
-        if data is None or sig.groups > 1:
+        if data is None or sig.is_depthwise:
             return None
         return self._dense_convolution(sig, weight, data.variable, None)
 

@@ -55,7 +55,12 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     row, column = position
     outer_column, inner_column = steps.split_drawn(sch, column, tile.columns, registers)
     steps.mark_tails(sch, outer_column)
+    outermost = [batch]
+    grouped = groups > 1 and bool(out_block)
     if out_block:
+        if grouped:
+            group, channel = sch.split(channel, factors=[groups, None])
+            outermost.append(group)
         block_tile = tile.blocks * lanes // out_block[0]
         outer_channel, block = sch.split(channel, factors=[None, block_tile])
         inner = (block, inner_column, lane[0])
@@ -66,13 +71,15 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         whole_blocks = channels == groups * blocks * lanes
         inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
     chunk, row = sch.split(row, factors=[None, _chunk_rows(kernel, rows, spec)])
-    sch.reorder(batch, outer_channel, chunk, row, outer_column, *inner)
-    shared = sch.fuse(batch, outer_channel, chunk)
+    outermost += [outer_channel, chunk]
+    sch.reorder(*outermost, row, outer_column, *inner)
+    # Groups have a loop of their own until all is moved: TVM does not see them in a fused one.
+    shared = chunk if grouped else sch.fuse(*outermost)
     for moved in (store, conv):
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
     if pad is not None:
         steps.pad_rows(sch, pad, shared)
-    sch.parallel(shared)
+    sch.parallel(sch.fuse(*outermost) if grouped else shared)
     sch.vectorize(inner[-1])
     convolution_in_registers(sch, conv, depth=3)
     steps.unroll_tile(sch, store, depth=3)

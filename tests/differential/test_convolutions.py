@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from tests.blocked_models import grouped_model
 from tests.differential.agreement import EXAMPLES, Case, for_all, node_case
 from tests.onnx_models import weights
 
@@ -111,6 +112,22 @@ def few_channel_convolutions(draw: st.DrawFn) -> Case:
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_few_output_channels(examples: int) -> None:
     for_all(few_channel_convolutions(), examples)
+
+
+@st.composite
+def blocked_groups(draw: st.DrawFn) -> Case:
+    """Between two other convolutions; a group has less than a block of channels up to several."""
+    groups, channels = draw(st.integers(2, 5)), draw(st.sampled_from([4, 8, 12, 16, 24, 32]))
+    size, stride = draw(st.integers(3, 14)), draw(st.integers(1, 2))
+    kernel = draw(st.sampled_from([1, 3, 5]))
+    model = grouped_model(groups * channels, groups, size=size, stride=stride, kernel=kernel)
+    text = f"{groups} groups of {channels}, {size} x {size}, kernel {kernel}, stride {stride}"
+    return Case(text, model, tolerance=TOLERANCE, threads=draw(st.integers(1, 2)))
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_groups_in_blocked_layout(examples: int) -> None:
+    for_all(blocked_groups(), examples)
 
 
 @st.composite

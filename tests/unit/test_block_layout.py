@@ -14,9 +14,9 @@ from compiler.program import Program
 from compiler.relax_program import extract_program
 from compiler.stages.block_layout import block_layout
 from compiler.stages.operators.channel_blocks import channel_block
-from tests.blocked_models import chain_model, channels_last_model, head_model
+from tests.blocked_models import chain_model, channels_last_model, grouped_model, head_model
 from tests.differential.agreement import assert_agrees
-from tests.lowered import fixed_spec, loaded, staged
+from tests.lowered import apply_rule, fixed_spec, loaded, staged, workloads
 
 
 def _program(model: onnx.ModelProto) -> Program:
@@ -104,6 +104,25 @@ def test_a_convolution_with_columns_in_lanes_reads_blocked_data_as_it_is() -> No
 @pytest.mark.parametrize("also_blocked", [False, True])
 def test_heads_give_the_same_numbers(also_blocked: bool) -> None:
     assert_agrees(head_model(also_blocked=also_blocked), tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "block"),
+    [(32, 4, 8), (32, 8, 4), (48, 4, 4), (128, 4, 8), (24, 4, None)],
+    ids=["a-block", "half-a-block", "a-block-and-a-half", "four-blocks", "no-block"],
+)
+def test_groups_read_and_write_blocked_values(
+    channels: int, groups: int, block: int | None
+) -> None:
+    program = _program(grouped_model(channels, groups))
+    assert _blocks(program) == {"stem": 8, "relu": block, "pointwise": None}
+    assert [call.operator for call in program.calls] == ["Conv", "Conv+Relu", "Conv"]
+
+
+@pytest.mark.parametrize("channels", [32, 64, 128])
+def test_the_convolution_rule_takes_groups_in_blocked_layout(channels: int) -> None:
+    functions = list(workloads(grouped_model(channels, 4)).functions.values())
+    assert apply_rule("conv2d", functions[1]) is not None
 
 
 def test_the_module_passed_in_is_left_as_it_was() -> None:
