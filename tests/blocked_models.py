@@ -137,3 +137,34 @@ def grouped_model(
             "w2": weights(channels, channels, 1, 1, seed=2),
         },
     )
+
+
+def parts_model(begins: list[int], ends: list[int], sections: list[int]) -> onnx.ModelProto:
+    """x -> convolution to 32 channels -> slice of channels and rows -> split -> two convolutions.
+
+    Args:
+        begins, ends: of the slice, channels and rows.
+        sections: channels of the two parts of the split.
+    """
+    node = helper.make_node
+    return make_model(
+        [
+            node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
+            node("Slice", ["c0", "begins", "ends", "axes"], ["s"], name="slice"),
+            node("Relu", ["s"], ["r"], name="relu"),
+            node("Split", ["r", "sections"], ["p0", "p1"], name="split", axis=1),
+            node("Conv", ["p0", "w1"], ["y"], name="first"),
+            node("Conv", ["p1", "w2"], ["z"], name="second"),
+        ],
+        inputs={"x": ("float32", [1, 3, 7, 6])},
+        outputs={"y": ("float32", None), "z": ("float32", None)},
+        constants={
+            "w0": weights(32, 3, 3, 3, seed=0),
+            "w1": weights(16, sections[0], 1, 1, seed=1),
+            "w2": weights(16, sections[1], 1, 1, seed=2),
+            "begins": np.asarray(begins, np.int64),
+            "ends": np.asarray(ends, np.int64),
+            "axes": np.asarray([1, 2], np.int64),
+            "sections": np.asarray(sections, np.int64),
+        },
+    )

@@ -2,9 +2,9 @@
 
 A convolution's sums lie in vectors of output channels; stored like that, neither the store nor the
 next load has to turn them around. Blocked values live from one convolution to the next, through
-everything that works on each element alone, pooling, resizing and concatenation; what else reads
-one gets a plain copy, made once. The change of layout stands in the graph, so it is fused, counted
-and shown.
+everything that works on each element alone, pooling, resizing, concatenation and slices at borders
+of blocks; what else reads one gets a plain copy, made once. The change of layout stands in the
+graph, so it is fused, counted and shown.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tvm.ir import IRModule
 
 from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
 from compiler.program import ELEMENT_BYTES, WINOGRAD_KERNEL
+from compiler.stages.blocked_parts import SLICE, SPLIT, blocked_part, blocked_slice
 from compiler.stages.constants import constant_array
 from compiler.stages.conv2d_algorithm import choose_winograd
 from compiler.stages.conv2d_lanes import columns_in_lanes
@@ -56,7 +57,7 @@ from compiler.stages.operators.depthwise_conv2d import (
 )
 from compiler.stages.operators.resize import blocked_resize2d
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d, winograd_weight
-from compiler.stages.provenance import bindings
+from compiler.stages.provenance import bindings, is_call_to
 from compiler.target_spec import TargetSpec
 
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
@@ -92,6 +93,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         self._name = ""  # of the variable that is being bound
         self._blocked: dict[Any, _Blocked] = {}
         self._plain: dict[Any, relax.Var] = {}
+        self._splits: dict[Any, relax.Call] = {}
         self.onnx_names = onnx_names
         self.blocks: dict[str, int] = {}
 
@@ -99,8 +101,12 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         value = binding.value
         self._name = binding.var.name
         made = None
+        if isinstance(value, relax.Call) and is_call_to(value, SPLIT):
+            self._splits[binding.var] = value
         if binding.var in self._wanted and isinstance(value, relax.Call):
             made = self._as_blocked(value)
+        elif binding.var in self._wanted and isinstance(value, relax.TupleGetItem):
+            made = self._part(value)
         if made is None:
             super().visit_var_binding_(binding)
             return
@@ -160,6 +166,8 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
             operands = self._pooling
         elif name == RESIZE:
             operands = self._resize
+        elif name == SLICE:
+            operands = self._slice
         elif name == "relax.concat":
             operands = self._concat
         elif axes_order(call) == FROM_LAST:
@@ -302,6 +310,18 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         compute = partial(blocked_resize2d, resize=call, block=data.block)
         made = self.builder_.call_te(compute, data.variable, primfunc_name_hint="resize2d")
         return made, data.block
+
+    def _slice(self, call: relax.Call) -> tuple[Any, int] | None:
+        data = self._blocked.get(call.args[0])
+        made = None if data is None else blocked_slice(call, data.variable)
+        return None if data is None or made is None else (made, data.block)
+
+    def _part(self, item: relax.TupleGetItem) -> tuple[Any, int] | None:
+        """A part of a split: a slice, so that no tuple holds blocked values."""
+        split = self._splits.get(item.tuple_value)
+        data = None if split is None else self._blocked.get(split.args[0])
+        made = None if data is None else blocked_part(split, int(item.index), data.variable)
+        return None if data is None or made is None else (made, data.block)
 
     def _spatial_reduction(self, call: relax.Call, data: _Blocked) -> Any | None:
         """One number for each plane: [N, C/B, 1, 1, B] are the bytes of [N, C, 1, 1]."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import relax
 
+from compiler.stages.blocked_parts import SLICE, SPLIT
 from compiler.stages.operand_views import shape_of
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
 from compiler.stages.provenance import bindings
@@ -25,7 +26,7 @@ ELEMENTWISE_BINARY = {
 POOLING = {"relax.nn.max_pool2d", "relax.nn.avg_pool2d"}
 RESIZE = "relax.image.resize2d"
 # What hands the wish for blocked layout on to its operands.
-_PASSING_ON = ELEMENTWISE_UNARY | ELEMENTWISE_BINARY | POOLING | {RESIZE}
+_PASSING_ON = ELEMENTWISE_UNARY | ELEMENTWISE_BINARY | POOLING | {RESIZE, SLICE, SPLIT}
 TO_LAST, FROM_LAST = (0, 2, 3, 1), (0, 3, 1, 2)  # axes of a transpose of images
 SPATIAL_REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
@@ -44,6 +45,8 @@ def wanted_blocked(
     for binding in reversed(list(bindings(main))):
         value = binding.value
         name = getattr(getattr(value, "op", None), "name", "")
+        if isinstance(value, relax.TupleGetItem) and binding.var in wanted:
+            wanted.add(value.tuple_value)
         if not isinstance(value, relax.Call):
             continue
         reads = name in SPATIAL_REDUCTIONS or axes_order(value) == TO_LAST

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from tests.blocked_models import grouped_model
+from tests.blocked_models import grouped_model, parts_model
 from tests.differential.agreement import EXAMPLES, Case, for_all, node_case
 from tests.onnx_models import weights
 
@@ -128,6 +128,23 @@ def blocked_groups(draw: st.DrawFn) -> Case:
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_groups_in_blocked_layout(examples: int) -> None:
     for_all(blocked_groups(), examples)
+
+
+@st.composite
+def parts_of_blocked_values(draw: st.DrawFn) -> Case:
+    """A slice and a split between convolutions, at borders of blocks and inside them."""
+    borders = st.sampled_from([0, 4, 6, 8, 16, 24, 32])
+    begin, end = sorted(draw(st.sets(borders, min_size=2, max_size=2)))
+    rows = sorted(draw(st.sets(st.integers(0, 7), min_size=2, max_size=2)))
+    first = draw(st.one_of(st.just((end - begin) // 2), st.integers(1, end - begin - 1)))
+    sections = [first, end - begin - first]
+    model = parts_model([begin, rows[0]], [end, rows[1]], sections)
+    return Case(f"{begin}:{end}, rows {rows}, {sections}", model, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_parts_of_blocked_values(examples: int) -> None:
+    for_all(parts_of_blocked_values(), examples)
 
 
 @st.composite

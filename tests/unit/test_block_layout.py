@@ -14,7 +14,13 @@ from compiler.program import Program
 from compiler.relax_program import extract_program
 from compiler.stages.block_layout import block_layout
 from compiler.stages.operators.channel_blocks import channel_block
-from tests.blocked_models import chain_model, channels_last_model, grouped_model, head_model
+from tests.blocked_models import (
+    chain_model,
+    channels_last_model,
+    grouped_model,
+    head_model,
+    parts_model,
+)
 from tests.differential.agreement import assert_agrees
 from tests.lowered import apply_rule, fixed_spec, loaded, staged, workloads
 
@@ -123,6 +129,32 @@ def test_groups_read_and_write_blocked_values(
 def test_the_convolution_rule_takes_groups_in_blocked_layout(channels: int) -> None:
     functions = list(workloads(grouped_model(channels, 4)).functions.values())
     assert apply_rule("conv2d", functions[1]) is not None
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "sections", "sliced", "split"),
+    [
+        ([8, 1], [32, 6], [8, 16], 8, 8),
+        ([-24, -6], [1000, -1], [16, 8], 8, 8),
+        ([8, 1], [32, 6], [12, 12], None, None),
+        ([4, 0], [28, 7], [8, 16], None, None),
+    ],
+    ids=["whole-blocks", "counted-from-the-end", "split-in-a-block", "sliced-in-a-block"],
+)
+def test_parts_at_borders_of_blocks_stay_blocked(
+    begins: list[int], ends: list[int], sections: list[int], sliced: int | None, split: int | None
+) -> None:
+    model = parts_model(begins, ends, sections)
+    program = _program(model)
+    made = {
+        node: {program.values[v].channel_block for v in call.outputs}
+        for call in program.calls
+        for node in call.onnx_nodes
+    }
+    assert made["relu"] == {sliced}
+    # A split of plain values is part of the kernel that makes them, and goes by its name.
+    assert made.get("split", {None}) == {split}
+    assert_agrees(model, tolerance=1e-5)
 
 
 def test_the_module_passed_in_is_left_as_it_was() -> None:
