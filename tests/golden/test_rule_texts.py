@@ -11,6 +11,7 @@ from onnx import helper
 from tvm.s_tir import Schedule
 
 from tests.lowered import apply_fallback, apply_rule, only_kernel
+from tests.normalization_models import written_out_model
 from tests.onnx_models import make_model, weights
 
 Golden = Callable[[str], None]
@@ -94,6 +95,7 @@ ATTENTION = make_model(
     outputs={"y": ("float32", [2, 8, 8])},
 )
 ROWS = {
+    "rms-norm": written_out_model([3, 16]),
     "softmax": _one_node("Softmax", [3, 16], [3, 16], axis=-1),
     "softmax-with-tail": _one_node("Softmax", [3, 21], [3, 21], axis=-1),
     "layer-norm": _one_node("LayerNormalization", [2, 3, 16], [2, 3, 16], (16,), (16,), axis=-1),
