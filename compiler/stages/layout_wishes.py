@@ -9,6 +9,7 @@ from tvm import relax
 
 from compiler.stages.blocked_parts import SLICE, SPLIT
 from compiler.stages.operand_views import shape_of
+from compiler.stages.operators.channel_blocks import LEAST_BLOCK
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
 from compiler.stages.provenance import bindings
 
@@ -57,6 +58,8 @@ def wanted_blocked(
             wanted.add(value.args[0])
         if name == "relax.nn.conv2d" and _is_depthwise(value):
             wanted.add(binding.var)
+        elif name == SLICE and shape_of(value)[1:2] and shape_of(value)[1] % LEAST_BLOCK:
+            continue  # cuts a block of channels: its operand would be copied to plain
         elif binding.var in wanted and name in _PASSING_ON:
             wanted.update(argument for argument in value.args if isinstance(argument, relax.Var))
         elif binding.var in wanted and name == "relax.concat":
