@@ -168,6 +168,7 @@ class _Walk:
             dtype,
             storage=source.storage,
             onnx_name=onnx_name,
+            channel_block=self._blocks.get(binding.var.name),
             offset_bytes=source.offset_bytes + view_offset_bytes(binding.value),
         )
 

@@ -14,6 +14,9 @@ UNPACK = "unpack"  # from vector-wide blocks back to the plain layout; drops pad
 # [N, G, O/L, OH, OW, L] += input * weight[G, O/L, I/B, KH, KW, B, L], input plain (B 1) or blocked;
 # reduced over blocks of channels, taps, channels of a block.
 CONV2D = "conv2d"
+# [N, G, O/G, OH, V, L] += rows[N, C, H, S, W/S] * weight[G, I, KH, KW/P, P, O/G]: L columns in
+# lanes; reduced over channels, rows, and columns of taps in runs of P.
+CONV2D_COLUMNS = "conv2d-columns"
 CONV2D_TRANSPOSE = "conv2d-transpose"  # as CONV2D, a channel for each phase of the strides
 DEPTHWISE_CONV2D = "depthwise-conv2d"  # [N, C, OH, OW] += input[N, C, H, W] * weight[C, KH, KW]
 BLOCKED_DEPTHWISE_CONV2D = "blocked-depthwise-conv2d"  # [N, C/B, OH, OW, B], B in lanes

@@ -12,6 +12,7 @@ from compiler.target_spec import TargetSpec
 from schedules.cpu.attention import attention
 from schedules.cpu.blocked_depthwise_conv2d import blocked_depthwise_conv2d
 from schedules.cpu.conv2d import conv2d
+from schedules.cpu.conv2d_columns import conv2d_columns
 from schedules.cpu.conv2d_transpose import conv2d_transpose
 from schedules.cpu.depthwise_conv2d import depthwise_conv2d
 from schedules.cpu.fallback import fallback
@@ -33,6 +34,7 @@ Fallback = Callable[[PrimFunc, TargetSpec], tuple[Schedule, str]]
 CPU_RULES = (
     Rule("attention", attention),
     Rule("conv2d", conv2d),
+    Rule("conv2d-columns", conv2d_columns),
     Rule("winograd", winograd),
     Rule("conv2d-transpose", conv2d_transpose),
     Rule("blocked-depthwise-conv2d", blocked_depthwise_conv2d),

@@ -84,3 +84,87 @@ def channels_last_model(channels: int = 8) -> onnx.ModelProto:
             "w2": weights(channels, channels, 1, 1, seed=3),
         },
     )
+
+
+def head_model(*, also_blocked: bool = False) -> onnx.ModelProto:
+    """x -> convolution to 16 channels -> 5 x 3 convolution to one channel -> y.
+
+    Args:
+        also_blocked: a 3 x 3 convolution with 16 output channels reads the first one's result too.
+    """
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
+        node("Conv", ["c0", "w1"], ["y"], name="head", pads=[2, 1, 2, 1]),
+    ]
+    outputs = {"y": ("float32", [1, 1, 6, 40])}
+    constants = {"w0": weights(16, 3, 3, 3, seed=0), "w1": weights(1, 16, 5, 3, seed=1)}
+    if also_blocked:
+        nodes.append(node("Conv", ["c0", "w2"], ["z"], name="body", pads=[1, 1, 1, 1]))
+        outputs["z"] = ("float32", [1, 16, 6, 40])
+        constants["w2"] = weights(16, 16, 3, 3, seed=2)
+    return make_model(
+        nodes, inputs={"x": ("float32", [1, 3, 6, 40])}, outputs=outputs, constants=constants
+    )
+
+
+def grouped_model(
+    channels: int, groups: int, *, size: int = 7, stride: int = 1, kernel: int = 3
+) -> onnx.ModelProto:
+    """x -> convolution -> convolution in groups -> pointwise convolution -> y."""
+    node = helper.make_node
+    pads = [kernel // 2] * 4
+    return make_model(
+        [
+            node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
+            node(
+                "Conv",
+                ["c0", "w1"],
+                ["c1"],
+                name="grouped",
+                group=groups,
+                pads=pads,
+                strides=[stride, stride],
+            ),
+            node("Relu", ["c1"], ["r1"], name="relu"),
+            node("Conv", ["r1", "w2"], ["y"], name="pointwise"),
+        ],
+        inputs={"x": ("float32", [1, 3, size, size])},
+        outputs={"y": ("float32", None)},
+        constants={
+            "w0": weights(channels, 3, 3, 3, seed=0),
+            "w1": weights(channels, channels // groups, kernel, kernel, seed=1),
+            "w2": weights(channels, channels, 1, 1, seed=2),
+        },
+    )
+
+
+def parts_model(begins: list[int], ends: list[int], sections: list[int]) -> onnx.ModelProto:
+    """x -> convolution to 32 channels -> slice of channels and rows -> split -> two convolutions.
+
+    Args:
+        begins, ends: of the slice, channels and rows.
+        sections: channels of the two parts of the split.
+    """
+    node = helper.make_node
+    return make_model(
+        [
+            node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1, 1, 1, 1]),
+            node("Slice", ["c0", "begins", "ends", "axes"], ["s"], name="slice"),
+            node("Relu", ["s"], ["r"], name="relu"),
+            node("Split", ["r", "sections"], ["p0", "p1"], name="split", axis=1),
+            node("Conv", ["p0", "w1"], ["y"], name="first"),
+            node("Conv", ["p1", "w2"], ["z"], name="second"),
+        ],
+        inputs={"x": ("float32", [1, 3, 7, 6])},
+        outputs={"y": ("float32", None), "z": ("float32", None)},
+        constants={
+            "w0": weights(32, 3, 3, 3, seed=0),
+            "w1": weights(16, sections[0], 1, 1, seed=1),
+            "w2": weights(16, sections[1], 1, 1, seed=2),
+            "begins": np.asarray(begins, np.int64),
+            "ends": np.asarray(ends, np.int64),
+            "axes": np.asarray([1, 2], np.int64),
+            "sections": np.asarray(sections, np.int64),
+        },
+    )

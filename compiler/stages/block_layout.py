@@ -2,17 +2,17 @@
 
 A convolution's sums lie in vectors of output channels; stored like that, neither the store nor the
 next load has to turn them around. Blocked values live from one convolution to the next, through
-everything that works on each element alone, pooling, resizing and concatenation; what else reads
-one gets a plain copy, made once. The change of layout stands in the graph, so it is fused, counted
-and shown.
+everything that works on each element alone, pooling, resizing, concatenation and slices at borders
+of blocks; what else reads one gets a plain copy, made once. The change of layout stands in the
+graph, so it is fused, counted and shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from math import prod
+from functools import cache, partial
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,21 @@ from tvm.ir import IRModule
 
 from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
 from compiler.program import ELEMENT_BYTES, WINOGRAD_KERNEL
+from compiler.stages.blocked_parts import SLICE, SPLIT, blocked_part, blocked_slice
 from compiler.stages.constants import constant_array
 from compiler.stages.conv2d_algorithm import choose_winograd
+from compiler.stages.conv2d_lanes import columns_in_lanes
+from compiler.stages.layout_wishes import (
+    ELEMENTWISE_BINARY,
+    ELEMENTWISE_UNARY,
+    FROM_LAST,
+    POOLING,
+    RESIZE,
+    SPATIAL_REDUCTIONS,
+    TO_LAST,
+    axes_order,
+    wanted_blocked,
+)
 from compiler.stages.operand_views import shape_of
 from compiler.stages.operators.channel_blocks import (
     blocked_to_channels_last,
@@ -32,6 +45,11 @@ from compiler.stages.operators.channel_blocks import (
     unblocked,
 )
 from compiler.stages.operators.conv2d import conv2d_lanes, pack_conv2d_weight, packed_conv2d
+from compiler.stages.operators.conv2d_columns import (
+    columns_conv2d,
+    pack_columns_weight,
+    tap_run,
+)
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
 from compiler.stages.operators.depthwise_conv2d import (
     blocked_depthwise_conv2d,
@@ -39,29 +57,11 @@ from compiler.stages.operators.depthwise_conv2d import (
 )
 from compiler.stages.operators.resize import blocked_resize2d
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d, winograd_weight
-from compiler.stages.provenance import bindings
+from compiler.stages.provenance import bindings, is_call_to
 from compiler.target_spec import TargetSpec
 
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
 BLOCKS = "tunesmith.blocks"
-
-ELEMENTWISE_UNARY = {
-    f"relax.{name}"
-    for name in (
-        *("nn.relu", "nn.leakyrelu", "nn.silu", "nn.gelu", "nn.gelu_tanh", "sigmoid", "tanh"),
-        *("clip", "abs", "exp", "erf", "negative", "sqrt", "rsqrt", "square", "floor", "ceil"),
-        *("round", "log", "hint_on_device", "astype", "quantize", "dequantize"),
-    )
-}
-ELEMENTWISE_BINARY = {
-    f"relax.{name}" for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")
-}
-_POOLING = {"relax.nn.max_pool2d", "relax.nn.avg_pool2d"}
-_RESIZE = "relax.image.resize2d"
-# What hands the wish for blocked layout on to its operands.
-_PASSING_ON = ELEMENTWISE_UNARY | ELEMENTWISE_BINARY | _POOLING | {_RESIZE}
-_TO_LAST, _FROM_LAST = (0, 2, 3, 1), (0, 3, 1, 2)  # axes of a transpose of images
-_SPATIAL_REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,43 +70,6 @@ class _Blocked:
 
     variable: relax.Var
     block: int
-
-
-def _wanted_blocked(main: relax.Function) -> set[Any]:
-    """Variables that are read faster in blocked layout, or made faster: depthwise convolutions.
-
-    Convolutions and plane sums read them faster, and transposes that put the channels last.
-
-    What works element by element passes the wish of its result on to its operands.
-    """
-    wanted: set[Any] = set()
-    for binding in reversed(list(bindings(main))):
-        value = binding.value
-        name = getattr(getattr(value, "op", None), "name", "")
-        if not isinstance(value, relax.Call):
-            continue
-        if name == "relax.nn.conv2d" or name in _SPATIAL_REDUCTIONS or _axes(value) == _TO_LAST:
-            wanted.add(value.args[0])
-        if name == "relax.nn.conv2d" and _is_depthwise(value):
-            wanted.add(binding.var)
-        elif binding.var in wanted and name in _PASSING_ON:
-            wanted.update(argument for argument in value.args if isinstance(argument, relax.Var))
-        elif binding.var in wanted and name == "relax.concat":
-            wanted.update(getattr(value.args[0], "fields", ()))
-    return {variable for variable in wanted if isinstance(variable, relax.DataflowVar)}
-
-
-def _axes(call: relax.Call) -> tuple[int, ...] | None:
-    """The order of a transpose's axes, None for other calls."""
-    if getattr(call.op, "name", "") != "relax.permute_dims" or call.attrs.axes is None:
-        return None
-    rank = len(shape_of(call))
-    return tuple(int(axis) % rank for axis in call.attrs.axes)
-
-
-def _is_depthwise(call: relax.Call) -> bool:
-    sig = conv2d_signature(call)
-    return sig is not None and sig.is_depthwise
 
 
 @relax.expr_functor.mutator
@@ -118,6 +81,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         mod: IRModule,
         lanes: int,
         choose: Callable[[Conv2dSignature], TileGrid | None],
+        columns: Callable[[Conv2dSignature], int | None],
         onnx_names: dict[str, str],
         wanted: set[Any],
     ) -> None:
@@ -125,9 +89,11 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         self._wanted = wanted
         self._lanes = lanes
         self._choose_winograd = choose
+        self._columns_in_lanes = columns
         self._name = ""  # of the variable that is being bound
         self._blocked: dict[Any, _Blocked] = {}
         self._plain: dict[Any, relax.Var] = {}
+        self._splits: dict[Any, relax.Call] = {}
         self.onnx_names = onnx_names
         self.blocks: dict[str, int] = {}
 
@@ -135,8 +101,12 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         value = binding.value
         self._name = binding.var.name
         made = None
+        if isinstance(value, relax.Call) and is_call_to(value, SPLIT):
+            self._splits[binding.var] = value
         if binding.var in self._wanted and isinstance(value, relax.Call):
             made = self._as_blocked(value)
+        elif binding.var in self._wanted and isinstance(value, relax.TupleGetItem):
+            made = self._part(value)
         if made is None:
             super().visit_var_binding_(binding)
             return
@@ -156,11 +126,11 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         name = getattr(call.op, "name", "")
         data = self._blocked.get(call.args[0]) if call.args else None
         made = None
-        if data is not None and name == "relax.nn.conv2d":
+        if name == "relax.nn.conv2d":
             made = self._to_plain_convolution(call, data)
-        elif data is not None and name in _SPATIAL_REDUCTIONS:
+        elif data is not None and name in SPATIAL_REDUCTIONS:
             made = self._spatial_reduction(call, data)
-        elif data is not None and _axes(call) == _TO_LAST:
+        elif data is not None and axes_order(call) == TO_LAST:
             made = self.builder_.call_te(
                 blocked_to_channels_last, data.variable, primfunc_name_hint="unblock"
             )
@@ -192,25 +162,27 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
             operands = self._unary
         elif name in ELEMENTWISE_BINARY:
             operands = self._binary
-        elif name in _POOLING:
+        elif name in POOLING:
             operands = self._pooling
-        elif name == _RESIZE:
+        elif name == RESIZE:
             operands = self._resize
+        elif name == SLICE:
+            operands = self._slice
         elif name == "relax.concat":
             operands = self._concat
-        elif _axes(call) == _FROM_LAST:
+        elif axes_order(call) == FROM_LAST:
             operands = self._from_last
         return None if operands is None else operands(call)
 
     def _convolution(self, call: relax.Call) -> tuple[Any, int] | None:
         sig, weight = conv2d_signature(call), constant_array(call.args[1])
-        if sig is None or weight is None:
+        if sig is None or weight is None or self._columns_in_lanes(sig) is not None:
             return None
         data = self._blocked.get(call.args[0])
         if sig.is_depthwise:
             return None if data is None else self._depthwise(sig, weight, data)
-        block = channel_block(sig.out_channels, self._lanes)
-        if block is None or sig.groups > 1:
+        block = channel_block(sig.group_out_channels, self._lanes)
+        if block is None:
             return None
         source = self.visit_expr(call.args[0]) if data is None else data.variable
         return self._dense_convolution(sig, weight, source, block), block
@@ -218,12 +190,13 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
     def _dense_convolution(
         self, sig: Conv2dSignature, weight: np.ndarray, source: Any, block: int | None
     ) -> Any:
-        """One group; `source` plain or blocked, the result blocked if `block` says so."""
+        """`source` plain or blocked, the result blocked if `block` says so."""
         lanes = conv2d_lanes(sig, self._lanes)
         in_block = shape_of(source)[4] if len(shape_of(source)) == 5 else None
         grid = None if in_block is None else self._choose_winograd(sig)
         if grid is None:
-            packed = pack_conv2d_weight(weight, 1, lanes, in_block or 1)
+            together = gcd(in_block or 1, sig.in_channels // sig.groups)
+            packed = pack_conv2d_weight(weight, sig.groups, lanes, together)
             compute = partial(packed_conv2d, sig=sig, out_block=block)
         else:
             packed = winograd_weight(weight, grid.tile, lanes)
@@ -309,11 +282,26 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         )
         return made, data.block
 
-    def _to_plain_convolution(self, call: relax.Call, data: _Blocked) -> Any | None:
+    def _to_plain_convolution(self, call: relax.Call, data: _Blocked | None) -> Any | None:
+        """With columns in lanes, or of blocked data; the other plain ones are legalized later."""
         sig, weight = conv2d_signature(call), constant_array(call.args[1])
-        if sig is None or weight is None or sig.groups > 1:
+        if sig is None or weight is None:
+            return None
+        vectors = self._columns_in_lanes(sig)
+        if vectors is not None:
+            source = self.visit_expr(call.args[0]) if data is None else data.variable
+            return self._columns_convolution(sig, weight, source, vectors)
+        if data is None or sig.is_depthwise:
             return None
         return self._dense_convolution(sig, weight, data.variable, None)
+
+    def _columns_convolution(
+        self, sig: Conv2dSignature, weight: np.ndarray, source: Any, vectors: int
+    ) -> Any:
+        """`source` plain or blocked, the result plain."""
+        packed = relax.const(pack_columns_weight(weight, sig.groups, tap_run(sig)))
+        compute = partial(columns_conv2d, sig=sig, vectors=vectors, lanes=self._lanes)
+        return self.builder_.call_te(compute, source, packed, primfunc_name_hint="conv2d")
 
     def _resize(self, call: relax.Call) -> tuple[Any, int] | None:
         data = self._blocked.get(call.args[0])
@@ -322,6 +310,18 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         compute = partial(blocked_resize2d, resize=call, block=data.block)
         made = self.builder_.call_te(compute, data.variable, primfunc_name_hint="resize2d")
         return made, data.block
+
+    def _slice(self, call: relax.Call) -> tuple[Any, int] | None:
+        data = self._blocked.get(call.args[0])
+        made = None if data is None else blocked_slice(call, data.variable)
+        return None if data is None or made is None else (made, data.block)
+
+    def _part(self, item: relax.TupleGetItem) -> tuple[Any, int] | None:
+        """A part of a split: a slice, so that no tuple holds blocked values."""
+        split = self._splits.get(item.tuple_value)
+        data = None if split is None else self._blocked.get(split.args[0])
+        made = None if data is None else blocked_part(split, int(item.index), data.variable)
+        return None if data is None or made is None else (made, data.block)
 
     def _spatial_reduction(self, call: relax.Call, data: _Blocked) -> Any | None:
         """One number for each plane: [N, C/B, 1, 1, B] are the bytes of [N, C, 1, 1]."""
@@ -378,11 +378,16 @@ def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRM
     names = onnx_names(mod)
     arena_bytes = _largest_call_bytes(mod["main"])
 
+    @cache
     def choose(sig: Conv2dSignature) -> TileGrid | None:
         return None if exact else choose_winograd(sig, spec, arena_bytes)
 
+    def columns(sig: Conv2dSignature) -> int | None:
+        return columns_in_lanes(sig, spec) if choose(sig) is None else None
+
     lanes = spec.lanes(dtype_bits=32)
-    blocker = _Blocker(mod, lanes, choose, names, _wanted_blocked(mod["main"]))
+    wanted = wanted_blocked(mod["main"], columns)
+    blocker = _Blocker(mod, lanes, choose, columns, names, wanted)
     main = blocker.visit_expr(mod["main"])
     out = blocker.builder_.get()
     out["main"] = main

@@ -17,6 +17,7 @@ from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
 from compiler.stages.joins import keep_joins_apart
 from compiler.stages.legalize import legalize
+from compiler.stages.normalizations import join_normalizations
 from compiler.stages.provenance import record_groups, separate_calls
 from compiler.stages.stage import Stage
 from compiler.stages.widen_conv1d import widen_conv1d
@@ -42,6 +43,7 @@ def graph_stages(
         Stage("decompose-ops", transform.DecomposeOpsForInference()),
         Stage("fold-constants", fold_constants),  # weights as arrays: legalize packs them
         Stage("canonicalize", transform.CanonicalizeBindings()),
+        Stage("join-normalizations", join_normalizations),  # its constants are arrays now
         Stage("multiply-by-reciprocals", multiply_by_reciprocals),  # its constants are known now
         Stage("eliminate-common", transform.EliminateCommonSubexpr()),
         Stage("clamp-indices", clamp_indices),

@@ -20,7 +20,11 @@ from compiler.stages.operators.conv2d import legalize_conv2d
 from compiler.stages.operators.conv2d_transpose import legalize_conv2d_transpose
 from compiler.stages.operators.libm import legalize_libm
 from compiler.stages.operators.matmul import legalize_matmul
-from compiler.stages.operators.rows import legalize_layer_norm, legalize_softmax
+from compiler.stages.operators.rows import (
+    legalize_layer_norm,
+    legalize_rms_norm,
+    legalize_softmax,
+)
 from compiler.target_spec import TargetSpec
 
 Legalizer = Callable[[relax.BlockBuilder, relax.Call], Any]
@@ -49,6 +53,9 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
         "relax.nn.softmax": partial(legalize_softmax, vector_lanes=lanes, otherwise=nn._nn_softmax),
         "relax.nn.layer_norm": partial(
             legalize_layer_norm, vector_lanes=lanes, otherwise=nn._nn_layer_norm
+        ),
+        "relax.nn.rms_norm": partial(
+            legalize_rms_norm, vector_lanes=lanes, otherwise=nn._nn_rms_norm
         ),
         "relax.matmul": partial(
             legalize_matmul, vector_lanes=lanes, otherwise=linear_algebra._matmul

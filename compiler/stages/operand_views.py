@@ -98,7 +98,7 @@ def _same_axes(call: Any) -> View | None:
 
 def _part(call: Any) -> View | None:
     """A slice of whole numbers and steps of 1."""
-    numbers = [_whole(argument) for argument in call.args[1:]]
+    numbers = [whole_numbers(argument) for argument in call.args[1:]]
     if len(numbers) not in (3, 4) or any(part is None for part in numbers):
         return None
     axes, begins, _, *steps = numbers
@@ -116,7 +116,7 @@ def _part(call: Any) -> View | None:
     )
 
 
-def _whole(argument: Any) -> list[int] | None:
+def whole_numbers(argument: Any) -> list[int] | None:
     values = []
     for field in getattr(argument, "fields", (None,)):
         value = getattr(field, "value", None)

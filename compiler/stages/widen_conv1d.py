@@ -14,8 +14,8 @@ from tvm import relax
 from tvm.ir import IRModule
 
 from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
-from compiler.stages.block_layout import ELEMENTWISE_BINARY, ELEMENTWISE_UNARY
 from compiler.stages.constants import constant_array
+from compiler.stages.layout_wishes import ELEMENTWISE_BINARY, ELEMENTWISE_UNARY
 from compiler.stages.operand_views import shape_of
 from compiler.stages.provenance import is_call_to
 

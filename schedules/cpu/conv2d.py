@@ -54,7 +54,12 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     row, column = position
     outer_column, inner_column = steps.split_drawn(sch, column, tile.columns, registers)
     steps.mark_tails(sch, outer_column)
+    outermost = [batch]
+    grouped = groups > 1 and bool(out_block)
     if out_block:
+        if grouped:
+            group, channel = sch.split(channel, factors=[groups, None])
+            outermost.append(group)
         block_tile = tile.blocks * lanes // out_block[0]
         outer_channel, block = sch.split(channel, factors=[None, block_tile])
         inner = (block, inner_column, lane[0])
@@ -65,23 +70,25 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         whole_blocks = channels == groups * blocks * lanes
         inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
     chunk, row = sch.split(row, factors=[None, _chunk_rows(kernel, rows, spec)])
-    work = [batch, outer_channel, chunk]
+    outermost += [outer_channel, chunk]
+    below = []
     if _pads_rows(kernel):
-        tiles, chunks = match.extent(sch, outer_channel), match.extent(sch, chunk)
-        parts = _channel_parts(tiles, match.extent(sch, batch) * chunks, spec)
-        part, outer_channel = sch.split(outer_channel, factors=[parts, None])
-        work = [batch, part, chunk, outer_channel]
-    sch.reorder(*work, row, outer_column, *inner)
-    shared = sch.fuse(*work[:3])
-    depth = len(sch.get_loops(epilogue)) - len(inner)
+        items = prod(match.extent(sch, loop) for loop in (*outermost[:-2], chunk))
+        parts = _channel_parts(match.extent(sch, outer_channel), items, spec)
+        outermost[-2], outer_channel = sch.split(outer_channel, factors=[parts, None])
+        below = [outer_channel]
+    sch.reorder(*outermost, *below, row, outer_column, *inner)
+    # Groups have a loop of their own until all is moved: TVM does not see them in a fused one.
+    shared = chunk if grouped else sch.fuse(*outermost)
     for moved in (store, conv):
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
     if _pads_rows(kernel):
         steps.pad_rows(sch, pad, shared)
     elif pad is not None:
         _copy_first(sch, pad)
-    sch.parallel(shared)
+    sch.parallel(sch.fuse(*outermost) if grouped else shared)
     sch.vectorize(inner[-1])
+    depth = len(sch.get_loops(epilogue)) - len(inner)
     convolution_in_registers(sch, conv, depth)
     steps.unroll_tile(sch, store, depth)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from tests.blocked_models import grouped_model, parts_model
 from tests.differential.agreement import EXAMPLES, Case, for_all, node_case
 from tests.onnx_models import weights
 
@@ -79,6 +80,71 @@ def convolutions(draw: st.DrawFn, rank: int, kind: str) -> Case:
 @pytest.mark.parametrize("rank", [1, 2])
 def test_convolution(rank: int, kind: str, examples: int) -> None:
     for_all(convolutions(rank, kind), examples)
+
+
+@st.composite
+def few_channel_convolutions(draw: st.DrawFn) -> Case:
+    """Rows much wider than there are output channels in a group: columns are in lanes."""
+    window = draw(windows(2, most_taps=7))
+    if draw(st.booleans()):  # more taps than are written out
+        window["kernel_shape"][1] = draw(st.integers(8, 20))
+    window["strides"][1] = draw(st.integers(1, 4))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    group_in, group_out = draw(st.integers(1 if groups == 1 else 2, 6)), draw(st.integers(1, 7))
+    least = draw(extents(window))
+    wide = least[1] + draw(st.integers(0, 90)) * window["strides"][1]
+    filters = groups * group_out
+    operands = [
+        ("float32", [draw(st.integers(1, 2)), groups * group_in, least[0], wide]),
+        weights(filters, group_in, *window["kernel_shape"]),
+        *([weights(filters, seed=1)] if draw(st.booleans()) else []),
+    ]
+    return node_case(
+        "Conv",
+        operands,
+        tolerance=TOLERANCE,
+        threads=draw(st.integers(1, 2)),
+        group=groups,
+        **window,
+    )
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_few_output_channels(examples: int) -> None:
+    for_all(few_channel_convolutions(), examples)
+
+
+@st.composite
+def blocked_groups(draw: st.DrawFn) -> Case:
+    """Between two other convolutions; a group has less than a block of channels up to several."""
+    groups, channels = draw(st.integers(2, 5)), draw(st.sampled_from([4, 8, 12, 16, 24, 32]))
+    size, stride = draw(st.integers(3, 14)), draw(st.integers(1, 2))
+    kernel = draw(st.sampled_from([1, 3, 5]))
+    model = grouped_model(groups * channels, groups, size=size, stride=stride, kernel=kernel)
+    text = f"{groups} groups of {channels}, {size} x {size}, kernel {kernel}, stride {stride}"
+    return Case(text, model, tolerance=TOLERANCE, threads=draw(st.integers(1, 2)))
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_groups_in_blocked_layout(examples: int) -> None:
+    for_all(blocked_groups(), examples)
+
+
+@st.composite
+def parts_of_blocked_values(draw: st.DrawFn) -> Case:
+    """A slice and a split between convolutions, at borders of blocks and inside them."""
+    borders = st.sampled_from([0, 4, 6, 8, 16, 24, 32])
+    begin, end = sorted(draw(st.sets(borders, min_size=2, max_size=2)))
+    rows = sorted(draw(st.sets(st.integers(0, 7), min_size=2, max_size=2)))
+    first = draw(st.one_of(st.just((end - begin) // 2), st.integers(1, end - begin - 1)))
+    sections = [first, end - begin - first]
+    model = parts_model([begin, rows[0]], [end, rows[1]], sections)
+    return Case(f"{begin}:{end}, rows {rows}, {sections}", model, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_parts_of_blocked_values(examples: int) -> None:
+    for_all(parts_of_blocked_values(), examples)
 
 
 @st.composite

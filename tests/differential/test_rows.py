@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from compiler.errors import UnsupportedError
 from tests.differential.agreement import EXAMPLES, Case, Operand, for_all, node_case
+from tests.normalization_models import ROOTS, SQUARES, written_out_model
 from tests.onnx_models import weights
 
 # Float32 sums of at most a few hundred numbers of size about 1, in another order; exp and log
@@ -53,6 +54,43 @@ def layer_norms(draw: st.DrawFn) -> Case:
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_layer_normalization(examples: int) -> None:
     for_all(layer_norms(), examples)
+
+
+@st.composite
+def rms_norms(draw: st.DrawFn) -> Case:
+    shape = draw(shapes)
+    axis = draw(st.integers(-len(shape), -1))
+    operands: list[Operand] = [("float32", shape), weights(*shape[axis:])]
+    epsilon = draw(st.sampled_from([1e-5, 1e-2]))
+    return node_case(
+        "RMSNormalization", operands, tolerance=1e-4, opset=23, axis=axis, epsilon=epsilon
+    )
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_rms_normalization(examples: int) -> None:
+    for_all(rms_norms(), examples)
+
+
+@st.composite
+def written_out_norms(draw: st.DrawFn) -> Case:
+    """Layer and root-mean-square normalisation in primitive operators."""
+    shape = draw(shapes.filter(lambda shape: shape[-1] > 1))
+    centred, gamma = draw(st.booleans()), draw(st.booleans())
+    model = written_out_model(
+        shape,
+        centred=centred,
+        square=draw(st.sampled_from(SQUARES)),
+        root=draw(st.sampled_from(ROOTS)),
+        gamma=gamma,
+        beta=draw(st.booleans()),
+    )
+    return Case(f"{shape} centred {centred} gamma {gamma}", model, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_written_out_normalization(examples: int) -> None:
+    for_all(written_out_norms(), examples)
 
 
 IMAGES = [[2, 6, 5, 3], [1, 6, 1, 9], [2, 6, 7]]

@@ -12,7 +12,7 @@ from compiler.relax_program import extract_program
 from compiler.scheduling import distinct_workloads
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d
 from tests import signatures
-from tests.blocked_models import chain_model
+from tests.blocked_models import chain_model, grouped_model
 from tests.lowered import apply_rule, loaded, staged
 
 Golden = Callable[[str], None]
@@ -36,6 +36,13 @@ def _kernels(model: Model) -> dict[str, object]:
 def test_blocked(golden: Golden, rule: str, kernel: int, after_depthwise: str) -> None:
     functions = list(_kernels(loaded(chain_model(after_depthwise=after_depthwise))).values())
     schedule = apply_rule(rule, functions[kernel])
+    assert schedule is not None
+    golden(schedule.mod["main"].script())
+
+
+def test_grouped(golden: Golden) -> None:
+    functions = list(_kernels(loaded(grouped_model(32, 2, size=3))).values())
+    schedule = apply_rule("conv2d", functions[1])
     assert schedule is not None
     golden(schedule.mod["main"].script())
 

@@ -11,6 +11,7 @@ from onnx import helper
 from tvm.s_tir import Schedule
 
 from tests.lowered import apply_fallback, apply_rule, only_kernel
+from tests.normalization_models import written_out_model
 from tests.onnx_models import make_model, weights
 
 Golden = Callable[[str], None]
@@ -49,6 +50,14 @@ CONVOLUTIONS = {
     ),
     "ragged-channels": _one_node("Conv", [1, 2, 3, 4], [1, 11, 2, 4], (11, 2, 2, 1)),
     "grouped": _one_node("Conv", [1, 4, 3, 3], [1, 8, 2, 2], (8, 2, 2, 2), group=2),
+}
+COLUMNS = {
+    "one-channel": _one_node(
+        "Conv", [1, 2, 4, 16], [1, 1, 4, 16], (1, 2, 3, 3), pads=[1, 1, 1, 1], relu=True
+    ),
+    "strided-groups": _one_node(
+        "Conv", [1, 4, 4, 36], [1, 4, 3, 16], (4, 2, 2, 6), group=2, strides=[1, 2]
+    ),
 }
 DEPTHWISE = {
     "stride-1": _one_node(
@@ -89,6 +98,7 @@ ATTENTION = make_model(
     outputs={"y": ("float32", [2, 8, 8])},
 )
 ROWS = {
+    "rms-norm": written_out_model([3, 16]),
     "softmax": _one_node("Softmax", [3, 16], [3, 16], axis=-1),
     "softmax-with-tail": _one_node("Softmax", [3, 21], [3, 21], axis=-1),
     "layer-norm": _one_node("LayerNormalization", [2, 3, 16], [2, 3, 16], (16,), (16,), axis=-1),
@@ -119,6 +129,11 @@ def _text(schedule: Schedule | None) -> str:
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_conv2d(golden: Golden, kind: str) -> None:
     golden(_text(apply_rule("conv2d", only_kernel(CONVOLUTIONS[kind]))))
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_conv2d_columns(golden: Golden, kind: str) -> None:
+    golden(_text(apply_rule("conv2d-columns", only_kernel(COLUMNS[kind]))))
 
 
 @pytest.mark.parametrize("kind", DEPTHWISE)

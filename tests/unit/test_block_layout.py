@@ -14,8 +14,15 @@ from compiler.program import Program
 from compiler.relax_program import extract_program
 from compiler.stages.block_layout import block_layout
 from compiler.stages.operators.channel_blocks import channel_block
-from tests.blocked_models import chain_model, channels_last_model
-from tests.lowered import fixed_spec, loaded, staged
+from tests.blocked_models import (
+    chain_model,
+    channels_last_model,
+    grouped_model,
+    head_model,
+    parts_model,
+)
+from tests.differential.agreement import assert_agrees
+from tests.lowered import apply_rule, fixed_spec, loaded, staged, workloads
 
 
 def _program(model: onnx.ModelProto) -> Program:
@@ -87,6 +94,69 @@ def test_one_block_with_its_channels_last_is_a_view() -> None:
 
 def test_channels_that_no_block_divides_stay_plain() -> None:
     assert set(_blocks(_program(chain_model(channels=10))).values()) == {None}
+
+
+def test_what_only_a_convolution_with_columns_in_lanes_reads_is_plain() -> None:
+    blocks = _blocks(_program(head_model()))
+    assert blocks == {"stem": None, "head": None}
+
+
+def test_a_convolution_with_columns_in_lanes_reads_blocked_data_as_it_is() -> None:
+    program = _program(head_model(also_blocked=True))
+    assert _blocks(program) == {"stem": 8, "head": None, "body": None}
+    assert [call.operator for call in program.calls] == ["Conv"] * 3
+
+
+@pytest.mark.parametrize("also_blocked", [False, True])
+def test_heads_give_the_same_numbers(also_blocked: bool) -> None:
+    assert_agrees(head_model(also_blocked=also_blocked), tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "block"),
+    [(32, 4, 8), (32, 8, 4), (48, 4, 4), (128, 4, 8), (24, 4, None)],
+    ids=["a-block", "half-a-block", "a-block-and-a-half", "four-blocks", "no-block"],
+)
+def test_groups_read_and_write_blocked_values(
+    channels: int, groups: int, block: int | None
+) -> None:
+    program = _program(grouped_model(channels, groups))
+    assert _blocks(program) == {"stem": 8, "relu": block, "pointwise": None}
+    assert [call.operator for call in program.calls] == ["Conv", "Conv+Relu", "Conv"]
+
+
+@pytest.mark.parametrize("channels", [32, 64, 128])
+def test_the_convolution_rule_takes_groups_in_blocked_layout(channels: int) -> None:
+    functions = list(workloads(grouped_model(channels, 4)).functions.values())
+    assert apply_rule("conv2d", functions[1]) is not None
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "sections", "sliced", "split"),
+    [
+        ([8, 1], [32, 6], [8, 16], 8, 8),
+        ([-24, -6], [1000, -1], [16, 8], 8, 8),
+        ([8, 1], [32, 6], [12, 12], None, None),
+        ([4, 0], [28, 7], [8, 16], None, None),
+    ],
+    ids=["whole-blocks", "counted-from-the-end", "split-in-a-block", "sliced-in-a-block"],
+)
+def test_parts_at_borders_of_blocks_stay_blocked(
+    begins: list[int], ends: list[int], sections: list[int], sliced: int | None, split: int | None
+) -> None:
+    model = parts_model(begins, ends, sections)
+    program = _program(model)
+    made = {
+        node: {program.values[v].channel_block for v in call.outputs}
+        for call in program.calls
+        for node in call.onnx_nodes
+    }
+    assert made["relu"] == {sliced}
+    parts = {value.channel_block for value in program.values if value.onnx_name in ("p0", "p1")}
+    # Parts of plain values are read where they lie, or made by the kernel that reads them.
+    assert parts <= {split}
+    assert parts or split is None
+    assert_agrees(model, tolerance=1e-5)
 
 
 def test_the_module_passed_in_is_left_as_it_was() -> None:

@@ -17,6 +17,7 @@ from compiler.stages.operators import matmul, rows
 from compiler.stages.operators.attention import AttentionShape, attention
 from compiler.stages.operators.attention_tile import AttentionTile
 from compiler.stages.operators.conv2d import packed_conv2d
+from compiler.stages.operators.conv2d_columns import columns_conv2d
 from compiler.stages.operators.conv2d_transpose import (
     Conv2dTransposeSignature,
     phased_conv2d_transpose,
@@ -50,6 +51,13 @@ def _placeholders(*shapes: tuple[int, ...]) -> list[te.Tensor]:
 def _conv2d() -> tuple[list[te.Tensor], te.Tensor]:
     data, weight = _placeholders((1, 3, 6, 6), (1, 2, 3, 3, 3, 1, 8))
     return [data, weight], packed_conv2d(data, weight, CONV)
+
+
+def _columns() -> tuple[list[te.Tensor], te.Tensor]:
+    """5 output channels, rows of 10 columns in 2 vectors, strides of 2."""
+    data, weight = _placeholders((1, 3, 6, 20), (1, 3, 3, 1, 3, 5))
+    sig = replace(CONV, out_channels=5, width=20, strides=(2, 2))
+    return [data, weight], columns_conv2d(data, weight, sig, 2, 8)
 
 
 def _depthwise() -> tuple[list[te.Tensor], te.Tensor]:
@@ -101,6 +109,7 @@ def _winograd() -> tuple[list[te.Tensor], te.Tensor]:
 OPERATORS: dict[str, Callable[[], tuple[list[te.Tensor], te.Tensor]]] = {
     "attention": _attention,
     "conv2d": _conv2d,
+    "conv2d-columns": _columns,
     "conv2d-transpose": _transpose,
     "blocked-depthwise-conv2d": _blocked_depthwise,
     "depthwise-conv2d": _depthwise,
@@ -180,6 +189,23 @@ def test_strided_pointwise_convolution_copies_what_it_reads_once() -> None:
     assert schedule is not None
     copy = schedule.get_sblock("sampled")
     assert len(schedule.get_loops(copy)) == 4  # blocks, rows, columns, lanes: no tile outside
+
+
+def test_columns_rule_wants_rows_made_for_it() -> None:
+    """Its vectors read beyond the row, so the input itself will not do."""
+    rows, weight = _placeholders((1, 3, 8, 1, 18), (1, 3, 3, 3, 1, 5))
+    taps = [te.reduce_axis((0, 3), name) for name in ("channel", "tap_y", "tap_run")]
+    out = te.compute(
+        (1, 1, 5, 6, 2, 8),
+        lambda n, g, o, y, v, lane: te.sum(
+            rows[n, taps[0], y + taps[1], 0, v * 8 + lane + taps[2]]
+            * weight[g, taps[0], taps[1], taps[2], 0, o],
+            axis=taps,
+        ),
+        attrs={"tunesmith.role": "conv2d-columns"},
+    )
+    copied = te.compute((1, 5, 6, 16), lambda n, o, y, x: out[n, 0, o, y, x // 8, x % 8])
+    assert apply_rule("conv2d-columns", _kernel([rows, weight], copied)) is None
 
 
 def test_winograd_rule_takes_a_convolution_without_padding() -> None:

@@ -26,7 +26,8 @@ def packed_conv2d(
 ) -> te.Tensor:
     """Convolution with ``weight[G, O/G/L, I/B, KH, KW, B, L]``; data and output plain or blocked.
 
-    Plain is [N, C, H, W], where B is 1, blocked [N, C/B, H, W, B]. Blocked data has one group.
+    Plain is [N, C, H, W], where B is 1, blocked [N, C/B, H, W, B]. Of several groups blocked data
+    may have more channels in a block than B, which divides them: then groups share its blocks.
     """
     groups, blocks, group_blocks, kernel_h, kernel_w, in_block, lanes = (
         int(extent) for extent in weight.shape
@@ -48,8 +49,15 @@ def packed_conv2d(
             row = y * sig.strides[0] + tap_y * sig.dilation[0]
             where = (row, x * sig.strides[1] + tap_x * sig.dilation[1])
         if len(data.shape) == 5:
-            return source[(n, channel, *where, inner)]
+            block, first = place_of_block(g)
+            return source[(n, block, *where, first + inner)]
         return source[(n, g * group_blocks + channel, *where)]
+
+    def place_of_block(g: Any) -> tuple[Any, Any]:
+        """Block of blocked data and channel in it where `in_block` channels of a group begin."""
+        number = channel if groups == 1 else g * group_blocks + channel
+        shared = int(data.shape[4]) // in_block
+        return (number, 0) if shared == 1 else (number // shared, number % shared * in_block)
 
     def accumulate(n: Any, g: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
         factor = weight[g, o, channel, tap_y, tap_x, inner, lane]
@@ -66,17 +74,25 @@ def packed_conv2d(
 
 def _unpacked(sums: te.Tensor, sig: Conv2dSignature, out_block: int | None) -> te.Tensor:
     """``sums[N, G, O/G/L, OH, OW, L]`` in the output's own layout."""
-    lanes, group_out = int(sums.shape[5]), sig.group_out_channels
+    blocks, lanes, group_out = int(sums.shape[2]), int(sums.shape[5]), sig.group_out_channels
     out_h, out_w = sig.out_extent
 
+    def place(y: Any, x: Any) -> tuple[Any, Any]:
+        return (y, x) if sig.sum_extent == (out_h, out_w) else (0, y * out_w + x)
+
     def of_channel(n: Any, o: Any, y: Any, x: Any) -> Any:
-        where = (y, x) if sig.sum_extent == (out_h, out_w) else (0, y * out_w + x)
         if sig.groups == 1:
             # No `% group_out`: it would hide from TVM that a tile is a block of lanes.
-            return sums[(n, 0, o // lanes, *where, o % lanes)]
+            return sums[(n, 0, o // lanes, *place(y, x), o % lanes)]
         inside = o % group_out
-        return sums[(n, o // group_out, inside // lanes, *where, inside % lanes)]
+        return sums[(n, o // group_out, inside // lanes, *place(y, x), inside % lanes)]
 
+    def of_block(n: Any, o: Any, y: Any, x: Any, lane: Any) -> Any:
+        return sums[(n, o // blocks, o % blocks, *place(y, x), lane)]
+
+    if sig.groups > 1 and out_block == lanes:  # by blocks: channels would hide them, as above
+        shape = (sig.batch, sig.groups * blocks, out_h, out_w, lanes)
+        return te.compute(shape, of_block, name="unpack", attrs={roles.ROLE: roles.UNPACK})
     return in_output_layout(of_channel, sig, out_block)
 
 

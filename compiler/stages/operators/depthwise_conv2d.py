@@ -5,35 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tvm import te, tirx
+from tvm import te
 
 from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, padded
+from compiler.stages.operators.phased_rows import phased_rows
 from schedules import roles
-
-
-def _phased(data: te.Tensor, sig: Conv2dSignature, columns: int) -> te.Tensor:
-    """``data`` padded, its columns sorted by phase: ``[N, C, H, stride, W/stride]``.
-
-    Then neighbours in an output row read neighbours in memory, whatever the stride, and rows are
-    long enough to compute `columns` of them.
-    """
-    top, left, bottom, _ = sig.pads
-    stride = sig.strides[1]
-    width = columns + (sig.dilation[1] * (sig.kernel[1] - 1)) // stride
-    zero = tirx.const(0.0, str(data.dtype))
-
-    def element(n: Any, c: Any, y: Any, phase: Any, x: Any) -> Any:
-        column = x * stride + phase - left
-        inside = tirx.all(column >= 0, column < sig.width)
-        value = tirx.if_then_else(inside, data[n, c, y - top, column], zero)
-        if top or bottom:
-            rows = tirx.all(y >= top, y < top + sig.height)
-            value = tirx.if_then_else(rows, value, zero)
-        return value
-
-    shape = (sig.batch, sig.in_channels, sig.height + top + bottom, stride, width)
-    return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})
 
 
 def depthwise_conv2d(
@@ -46,7 +23,7 @@ def depthwise_conv2d(
     out_h, out_w = sig.out_extent
     lanes = narrowest_lanes(out_w, vector_lanes)
     columns = -(-out_w // lanes) * lanes
-    phased = _phased(data, sig, columns)
+    phased = phased_rows(data, sig, columns)
     multiplier = sig.group_out_channels
     stride, dilation = sig.strides[1], sig.dilation[1]
     tap_y = te.reduce_axis((0, sig.kernel[0]), "tap_y")

@@ -1,4 +1,4 @@
-"""Softmax and layer normalisation of rows: sums in vectors, one division for each row.
+"""Softmax, layer and RMS normalisation of rows: sums in vectors, one division for each row.
 
 A row is read in chunks of whole vectors; the last chunk is filled up with what changes no result.
 """
@@ -129,6 +129,27 @@ def layer_norm_rows(
     return te.compute(data.shape, element, name="layer_norm")
 
 
+def rms_norm_rows(data: te.Tensor, gamma: te.Tensor, lanes: int, epsilon: float) -> te.Tensor:
+    """``x / sqrt(mean(x * x) + epsilon) * gamma`` along the last axis."""
+    *rows, size = (int(extent) for extent in data.shape)
+    over = _Rows(tuple(rows), size, lanes)
+
+    def square(row: Any, k: Any) -> Any:
+        return data[(*row, k)] * data[(*row, k)]
+
+    chunks = over.chunked(square, 0.0, "squares")
+    squares = over.reduced(chunks, te.sum, lambda a, b: a + b, "sum")
+    scale = over.for_each(
+        lambda row: 1.0 / te.sqrt(squares[(*row, 0)] * (1.0 / size) + epsilon), "scale"
+    )
+
+    def element(*indices: Any) -> Any:
+        *row, k = indices
+        return data[indices] * scale[(*row, 0)] * gamma[k]
+
+    return te.compute(data.shape, element, name="rms_norm")
+
+
 def _shape(value: Any) -> tuple[int, ...]:
     return tuple(int(extent) for extent in value.ty.shape.values)
 
@@ -167,3 +188,25 @@ def legalize_layer_norm(
     rows = partial(layer_norm_rows, lanes=vector_lanes, epsilon=float(call.attrs.epsilon))
     out = builder.call_te(rows, data, gamma, beta, primfunc_name_hint="layer_norm")
     return out if len(axes) == 1 else relax.op.reshape(builder.emit(out), shape)
+
+
+def legalize_rms_norm(
+    builder: relax.BlockBuilder, call: relax.Call, *, vector_lanes: int, otherwise: Any
+) -> relax.Expr:
+    """Lower ``relax.nn.rms_norm`` over the last axes; `otherwise` legalizes what does not fit.
+
+    All axes are one row: TVM's own lowering fails for them.
+    """
+    shape, axes = _shape(call.args[0]), [int(axis) for axis in call.attrs.axes]
+    last = [axis % len(shape) for axis in axes] == list(range(len(shape) - len(axes), len(shape)))
+    if not last or not axes or not _fits(call, axes=len(axes) - 1):
+        return otherwise(builder, call)
+    data, gamma = call.args
+    matrix = (*shape[: -len(axes)], prod(shape[-len(axes) :]))
+    matrix = matrix if len(matrix) > 1 else (1, *matrix)
+    if matrix != shape:
+        data = builder.emit(relax.op.reshape(data, matrix))
+        gamma = builder.emit(relax.op.reshape(gamma, matrix[-1:]))
+    rows = partial(rms_norm_rows, lanes=vector_lanes, epsilon=float(call.attrs.epsilon))
+    out = builder.call_te(rows, data, gamma, primfunc_name_hint="rms_norm")
+    return out if matrix == shape else relax.op.reshape(builder.emit(out), shape)
