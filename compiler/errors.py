@@ -36,6 +36,10 @@ class ToolchainError(CompilerError):
     """A C compiler, linker or emulator is missing or failed."""
 
 
+class NotRunnableError(ToolchainError):
+    """What would run an artifact, an emulator for example, is not there or does not work."""
+
+
 class ArtifactError(CompilerError):
     """An artifact is damaged, incomplete, of another version or for another machine."""
 

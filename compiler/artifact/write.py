@@ -26,12 +26,14 @@ from compiler.artifact.manifest import (
     MANIFEST_NAME,
     REPORT_NAME,
     SCHEMA_VERSION,
+    THIS_PROCESS,
     Artifact,
     Manifest,
     MemoryTotals,
     ModelInfo,
     Provenance,
     RegionRecord,
+    RunnerInfo,
     TargetInfo,
     TensorRecord,
     file_digest,
@@ -59,6 +61,7 @@ def write_artifact(
     plan: MemoryPlan,
     toolchain: Toolchain,
     provenance: Provenance,
+    runner: RunnerInfo = THIS_PROCESS,
     required_features: tuple[str, ...] = (),
     relax_plan_bytes: int | None = None,
     weights: WeightsForm = "incbin",
@@ -71,6 +74,7 @@ def write_artifact(
 
     Args:
         kernels: by name; at least those that `program` calls.
+        runner: how the library can be tried.
         required_features: LLVM names of what the code uses beyond the architecture's baseline.
         relax_plan_bytes: what Relax's own memory plan needs, for the report.
         weights: ``incbin`` needs a GNU assembler, ``c`` only a C compiler.
@@ -99,7 +103,14 @@ def write_artifact(
         )
         _write(folder / REPORT_NAME, to_json(report))
         manifest = _manifest(
-            folder, linkable, paths, model, target, provenance, tuple(sorted(required_features))
+            folder,
+            linkable,
+            paths,
+            model,
+            target,
+            runner,
+            provenance,
+            tuple(sorted(required_features)),
         )
         _write(folder / MANIFEST_NAME, to_json(manifest))
     return Artifact(path=destination, manifest=manifest)
@@ -181,6 +192,7 @@ def _manifest(
     paths: LibraryPaths,
     info: ModelInfo,
     target: TargetInfo,
+    runner: RunnerInfo,
     provenance: Provenance,
     features: tuple[str, ...],
 ) -> Manifest:
@@ -192,6 +204,7 @@ def _manifest(
         symbol_prefix=model.prefix,
         model=info,
         target=target,
+        runner=runner,
         inputs=_records(tensors(model.program, model.program.inputs, fallback="input")),
         outputs=_records(tensors(model.program, model.program.outputs, fallback="output")),
         memory=_memory(model),

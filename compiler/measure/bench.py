@@ -199,7 +199,7 @@ def _take_turns(engines: Sequence[EngineProcess], runs: int) -> list[list[float]
 
 
 def _settings(conditions: _Conditions) -> dict[str, Any]:
-    from compiler.verification.result import this_machine
+    from compiler.runners.machine import this_machine
 
     machine = this_machine()
     return {
