@@ -22,10 +22,19 @@ class LlvmSpec:
     cpu: str
     features: tuple[str, ...]
     float_abi: Literal["soft", "softfp", "hard"] | None = None
+    abi: str | None = None  # of RISC-V: which registers carry arguments
 
     @property
     def architecture(self) -> str:
         return self.triple.split("-", 1)[0]
+
+    @property
+    def is_aarch64(self) -> bool:
+        return self.architecture in ("aarch64", "arm64")
+
+    @property
+    def is_macos(self) -> bool:
+        return "-apple-" in self.triple
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +162,8 @@ class TargetSpec:
             "tvm": tvm_version,
             "rules": rule_set_version,
         }
+        if self.llvm.abi is not None:
+            facts["abi"] = self.llvm.abi
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
