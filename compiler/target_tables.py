@@ -46,6 +46,8 @@ class VectorSpec:
 
     width_bits: int
     register_count: int
+    # A multiply-add takes one factor from a lane of a register: no broadcast of its own.
+    multiplies_by_lane: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +157,7 @@ class TargetSpec:
             "cpu": self.llvm.cpu,
             "features": self.llvm.features,  # LLVM reads them in order
             "float_abi": self.llvm.float_abi,
-            "vector": asdict(self.vector),
+            "vector": _set_facts(self.vector),
             "cache": asdict(self.cache),
             "cores": self.cores.count,
             "threads": threads,
@@ -172,6 +174,11 @@ class TargetSpec:
 
 
 LIMIT_NAMES = tuple(field.name for field in fields(LimitsSpec))
+
+
+def _set_facts(table: Any) -> dict[str, Any]:
+    """A table's facts but for those that are False: a fingerprint does not change with new ones."""
+    return {key: value for key, value in asdict(table).items() if value is not False}
 
 
 def _plain(value: Any) -> Any:
