@@ -79,7 +79,11 @@ X86_BITS = {
 }
 
 
-_TABLES = {"x86_64": X86_BITS, "aarch64": AARCH64_BITS, "riscv64": RISCV_BITS}
+_TABLES: dict[str, dict[str, Any]] = {
+    "x86_64": X86_BITS,
+    "aarch64": AARCH64_BITS,
+    "riscv64": RISCV_BITS,
+}
 
 
 def cpu_check_source(features: tuple[str, ...], *, architecture: str) -> str:
@@ -92,7 +96,7 @@ def cpu_check_source(features: tuple[str, ...], *, architecture: str) -> str:
     Raises:
         ToolchainError: it is not known how to ask for one of them.
     """
-    table: dict[str, Any] = _TABLES.get(architecture, {})
+    table = _TABLES.get(architecture, {})
     unknown = sorted(set(features) - set(table))
     if unknown:
         raise ToolchainError(

@@ -48,6 +48,10 @@ class EmulatorRunner:
     def machine(self) -> Machine:
         return self._emulator.machine
 
+    @property
+    def is_emulated(self) -> bool:
+        return True
+
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         arrays = [checked_inputs(self.inputs, given) for given in inputs]
         self._write(arrays)
