@@ -77,7 +77,12 @@ def generate_code(
         func, count = workloads.functions[name], workloads.input_counts[name]
         kernel = schedule_kernel(name, func, count, spec, records)
         built = build_kernel(
-            kernel.func, name=name, input_count=count, outcome=kernel.outcome, target=target
+            kernel.func,
+            name=name,
+            input_count=count,
+            outcome=kernel.outcome,
+            target=target,
+            scalable=spec.vector.scalable,
         )
         return replace(built, layout_changes=layout_changes(func))
 

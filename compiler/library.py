@@ -13,9 +13,9 @@ from types import TracebackType
 import numpy as np
 
 from compiler import library_abi as abi
-from compiler.artifact.manifest import Artifact, TensorRecord, read_artifact
+from compiler.artifact.manifest import Artifact, read_artifact
 from compiler.errors import ArtifactError, InputError, LimitError, OtherMachineError
-from compiler.library_arrays import TensorSpec, checked_inputs, pointers
+from compiler.library_arrays import checked_inputs, pointers, tensor_specs
 
 _MACHINE_NAMES = {"AMD64": "x86_64", "arm64": "aarch64"}  # as in a triple
 
@@ -54,8 +54,8 @@ class Library:
 
     def __init__(self, artifact: Artifact, model: abi.Model, threads: int) -> None:
         self.artifact = artifact
-        self.inputs = _specs(artifact.manifest.inputs)
-        self.outputs = _specs(artifact.manifest.outputs)
+        self.inputs = tensor_specs(artifact.manifest.inputs)
+        self.outputs = tensor_specs(artifact.manifest.outputs)
         self.threads = threads
         self._model = model
         self._lock = threading.Lock()
@@ -183,10 +183,6 @@ class Session:
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self.close()
-
-
-def _specs(records: tuple[TensorRecord, ...]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name=r.name, dtype=r.dtype, shape=r.shape) for r in records)
 
 
 def _session_bytes(library: Library, threads: int) -> int:

@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from compiler.artifact.manifest import TensorRecord
 from compiler.errors import InputError
 
 
@@ -30,6 +31,11 @@ class TensorSpec:
     def array_dtype(self) -> np.dtype:
         """NumPy knows no bfloat16: such an array holds the bits."""
         return _array_dtype(self.dtype)
+
+
+def tensor_specs(records: Sequence[TensorRecord]) -> tuple[TensorSpec, ...]:
+    """Return what the manifest says of inputs or outputs, without their C side."""
+    return tuple(TensorSpec(name=r.name, dtype=r.dtype, shape=r.shape) for r in records)
 
 
 def checked_inputs(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from compiler.artifact.folder import replaced_folder
-from compiler.artifact.manifest import Artifact, ModelInfo, Provenance, TargetInfo
+from compiler.artifact.manifest import Artifact, ModelInfo, Provenance, RunnerInfo, TargetInfo
 from compiler.artifact.weights import WeightsForm
-from compiler.artifact.write import write_artifact
-from compiler.code_generation import GeneratedCode, generate_code
+from compiler.code_generation import GeneratedCode
 from compiler.errors import VerificationError
+from compiler.families import FamilyBuild, family_build
 from compiler.limits import check_library_limit, check_limits, with_limits
 from compiler.memory_plan import Region, plan_memory
 from compiler.onnx_import.load import load_model
@@ -39,6 +39,7 @@ class _Build:
 
     model: Model
     spec: TargetSpec
+    family: FamilyBuild
     toolchain: Toolchain
     records: Records
     fingerprint: str
@@ -90,6 +91,7 @@ def compile(  # the verb of the command line
     """
     spec = target if isinstance(target, TargetSpec) else load_target(target)
     spec = with_limits(spec, limits or {})
+    family = family_build(spec)
     toolchain = find_toolchain(spec.toolchain.cc)
     report("load")
     if not isinstance(model, Model):
@@ -103,6 +105,7 @@ def compile(  # the verb of the command line
     build = _Build(
         model=model,
         spec=spec,
+        family=family,
         toolchain=toolchain,
         records=_read_records(records, fingerprint, warn),
         fingerprint=fingerprint,
@@ -118,7 +121,7 @@ def compile(  # the verb of the command line
     destination = Path(output)
     with replaced_folder(destination) as folder:  # an output that cannot be written is refused now
         dump_folder = None if dump_stages is None else Path(dump_stages)
-        code = generate_code(
+        code = family.generate_code(
             model,
             spec.with_cores(threads),
             build.records,
@@ -175,7 +178,7 @@ def _write(folder: Path, build: _Build, code: GeneratedCode, report: Report) -> 
     plan = plan_memory(code.program, memory, _regions(spec), spec.arena_align_bytes)
     check_limits(spec, code.program, code.kernels, plan)
     report("link")
-    artifact = write_artifact(
+    artifact = build.family.write_artifact(
         folder,
         model=ModelInfo(name=model.name, digest=model.digest),
         target=TargetInfo(
@@ -184,6 +187,7 @@ def _write(folder: Path, build: _Build, code: GeneratedCode, report: Report) -> 
             triple=spec.llvm.triple,
             fingerprint=build.fingerprint,
         ),
+        runner=RunnerInfo(kind=spec.runner.kind, command=spec.runner.command, cc=spec.toolchain.cc),
         program=code.program,
         kernels=code.kernels,
         plan=plan,

@@ -167,4 +167,5 @@ class CompiledKernel:
     object_code: bytes  # an ELF (or Mach-O, COFF) object that defines the phases' symbols
     code_bytes: int
     libm_symbols: tuple[str, ...] = ()
+    runtime_symbols: tuple[str, ...] = ()  # of the library's own runtime
     layout_changes: int = 0  # copies between plain and blocked layout, fused or alone

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -24,6 +26,10 @@ class Toolchain:
     ar: tuple[str, ...]
     version: str  # what the compiler says of itself, one line
 
+    @property
+    def is_zig(self) -> bool:
+        return Path(self.cc[0]).stem == "zig"
+
 
 def find_toolchain(cc: tuple[str, ...] = ("cc",)) -> Toolchain:
     """Return the toolchain that the command `cc` stands for; ``CC`` replaces a plain ``cc``.
@@ -34,6 +40,8 @@ def find_toolchain(cc: tuple[str, ...] = ("cc",)) -> Toolchain:
     override = c_compiler_override() if cc == ("cc",) else None
     command = override or cc
     named = " ".join(command)
+    if command[0] == "zig":
+        command = (_find_zig(named), *command[1:])
     if shutil.which(command[0]) is None:
         said_by = "CC names" if override else "the target names"
         raise ToolchainError(
@@ -43,7 +51,38 @@ def find_toolchain(cc: tuple[str, ...] = ("cc",)) -> Toolchain:
             "the command of one that is installed",
         )
     version = run_tool((*command, "--version"), folder=None).strip().partition("\n")[0]
+    if cc[0] == "zig":
+        zig_version = run_tool((command[0], "version"), folder=None).strip()
+        version = f"zig {zig_version}, {version}"
     return Toolchain(cc=command, ar=_archiver(command), version=version)
+
+
+def static_program_command(toolchain: Toolchain) -> tuple[str, ...]:
+    """Return the command that links a program for the same processor, with no shared library.
+
+    zig has no static glibc: there the program gets musl. A library that was compiled for glibc
+    fits: musl's types of threads are not larger, and names and error numbers are Linux's.
+    """
+    words = toolchain.cc
+    if toolchain.is_zig:
+        words = tuple(re.sub(r"-linux-gnu(\.[0-9.]+)?$", "-linux-musl", word) for word in words)
+    return (*words, "-static")
+
+
+def _find_zig(named: str) -> str:
+    """Return the path of zig: on the PATH, else that of the ``ziglang`` wheel."""
+    found = shutil.which("zig")
+    if found is not None:
+        return found
+    wheel = importlib.util.find_spec("ziglang")
+    if wheel is None or wheel.origin is None:
+        raise ToolchainError(
+            f"no C compiler: `{named}` was not found",
+            why="the target names zig to build the library; it is neither on the PATH nor "
+            "installed as a Python package",
+            fix="pip install 'tunesmith[cross]'",
+        )
+    return str(Path(wheel.origin).with_name("zig"))
 
 
 def _archiver(cc: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,11 +12,19 @@ from typing import Any
 import numpy as np
 
 from compiler.artifact.manifest import Artifact, read_artifact
-from compiler.errors import InputError, OtherMachineError, VerificationError
-from compiler.library import Library, load
+from compiler.errors import (
+    InputError,
+    NotRunnableError,
+    OtherMachineError,
+    OtherProcessorError,
+    VerificationError,
+)
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.program import is_winograd
+from compiler.runners.machine import this_machine
+from compiler.runners.open_runner import open_runner
+from compiler.runners.runner import Runner
 from compiler.verification.artifact_report import read_report
 from compiler.verification.comparison import (
     WHOLE_MODEL_QUANTA,
@@ -34,7 +42,6 @@ from compiler.verification.result import (
     Decider,
     Status,
     Verification,
-    this_machine,
     write_verification,
 )
 from compiler.verification.verdict import judge
@@ -78,14 +85,17 @@ def check(
 ) -> Verification:
     """As `verify`, but a failure is returned like any other result."""
     opened = read_artifact(Path(artifact))
-    library, refusal = _load_library(opened)
-    if library is None:
+    runner, refusal = _open(opened)
+    if runner is None:
         result = _not_run(refusal)
     else:
         _check_same_interface(opened, model)
-        with library:
+        with runner:
             trial = choose_trial(model, inputs, seeds)
-            result = _check(opened, library, model, trial, per_kernel=per_kernel)
+            try:
+                result = _check(runner, model, trial, per_kernel=per_kernel)
+            except OtherProcessorError as refusal:
+                result = _not_run(f"{refusal.what}: {refusal.why}")
         if result.status is Status.FAILED and opened.manifest.model.digest != model.digest:
             other = "this is not the ONNX file that was compiled (another sha256)"
             result = replace(result, reason=f"{result.reason}; {other}")
@@ -148,19 +158,17 @@ def whole_model_tolerance(walk: GraphWalk, name: str, dtype: str) -> Tolerance:
     )
 
 
-def _load_library(artifact: Artifact) -> tuple[Library | None, str]:
-    """Return the library, or None and why this machine cannot run it."""
+def _open(artifact: Artifact) -> tuple[Runner | None, str]:
+    """Return what runs the library, or None and why nothing here can."""
     try:
-        return load(artifact.path), ""
-    except OtherMachineError as refusal:
+        return open_runner(artifact), ""
+    except (OtherMachineError, NotRunnableError) as refusal:
         # While it is compiled, the artifact has a name that the user will never see.
         return None, f"{refusal.what}: {refusal.why}".replace(str(artifact.path), "the library")
 
 
-def _check(
-    artifact: Artifact, library: Library, model: Model, trial: Trial, *, per_kernel: bool
-) -> Verification:
-    outputs = _compare_outputs(library, model, trial)
+def _check(runner: Runner, model: Model, trial: Trial, *, per_kernel: bool) -> Verification:
+    outputs = _compare_outputs(runner, model, trial)
     base = Verification(
         status=Status.FAILED,
         reason="",
@@ -171,15 +179,15 @@ def _check(
         seeds=trial.seeds,
         reference_uncertainty=trial.uncertainty,
         onnxruntime_version=version(),
-        machine=this_machine(),
+        machine=runner.machine,
     )
     if trial.unexercised:
         reasons = "; ".join(f"output {name!r} {why}" for name, why in trial.unexercised.items())
         return replace(base, decided_by=Decider.NOTHING, reason=f"not exercised: {reasons}")
     agrees = all(output.passed for output in outputs)
-    wanted = _kernels_to_check(artifact, everything=per_kernel or not agrees)
+    wanted = _kernels_to_check(runner.artifact, everything=per_kernel or not agrees)
     if wanted:
-        kernels = check_kernels(artifact, model, trial.inputs[0])
+        kernels = check_kernels(runner, model, trial.inputs[0])
         base = replace(base, kernels=tuple(k for k in kernels if k.index in wanted))
     return judge(base, agrees=agrees, quantized=GraphWalk(model.proto).has_quantizers)
 
@@ -190,9 +198,9 @@ def _kernels_to_check(artifact: Artifact, *, everything: bool) -> set[int]:
     return {call.index for call in calls if everything or is_winograd(call.kernel)}
 
 
-def _compare_outputs(library: Library, model: Model, trial: Trial) -> tuple[Comparison, ...]:
+def _compare_outputs(runner: Runner, model: Model, trial: Trial) -> tuple[Comparison, ...]:
     walk = GraphWalk(model.proto)
-    found = [library.run(arrays) for arrays in trial.inputs]
+    found = runner.run(trial.inputs).outputs
     figures = []
     for info in model.outputs:
         tolerance = whole_model_tolerance(walk, info.name, info.dtype)

@@ -17,4 +17,4 @@ if ! "$python" -m venv "$folder"; then
     exit 1
 fi
 echo "installing tunesmith and its tools into $folder (about 1 GB, a few minutes the first time)"
-"$folder/bin/python" -m pip install --quiet --editable '.[dev,bench]'
+"$folder/bin/python" -m pip install --quiet --editable '.[dev,bench,cross]'

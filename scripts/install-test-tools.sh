@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what some tests need beside Python: a C compiler and binutils (readelf, nm).
+# Installs what some tests need beside Python: a C compiler, binutils (readelf, nm), emulators.
 # Uses apt where it may; what cannot be installed is named, and the tests that need it are skipped.
 set -eu
 
 missing=""
-for pair in cc:gcc readelf:binutils cmake:cmake; do
+for pair in cc:gcc readelf:binutils cmake:cmake qemu-aarch64:qemu-user; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -n "$missing" ] || exit 0

@@ -39,6 +39,18 @@ class TargetInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RunnerInfo:
+    """How the library can be tried: `[runner]` and `[toolchain]` of the spec."""
+
+    kind: str
+    command: tuple[str, ...]  # of an emulator and its arguments
+    cc: tuple[str, ...]  # links the program that calls the library there
+
+
+THIS_PROCESS = RunnerInfo(kind="native", command=(), cc=("cc",))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TensorRecord:
     """An input or output."""
 
@@ -87,6 +99,7 @@ class Manifest:
     symbol_prefix: str
     model: ModelInfo
     target: TargetInfo
+    runner: RunnerInfo
     inputs: tuple[TensorRecord, ...]
     outputs: tuple[TensorRecord, ...]
     memory: MemoryTotals

@@ -26,12 +26,14 @@ from compiler.artifact.manifest import (
     MANIFEST_NAME,
     REPORT_NAME,
     SCHEMA_VERSION,
+    THIS_PROCESS,
     Artifact,
     Manifest,
     MemoryTotals,
     ModelInfo,
     Provenance,
     RegionRecord,
+    RunnerInfo,
     TargetInfo,
     TensorRecord,
     file_digest,
@@ -46,6 +48,8 @@ from compiler.toolchain import Toolchain
 _PUBLIC_HEADER = "tunesmith.h"
 _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
+# Where functions that kernels call are.
+_RUNTIME_FUNCTIONS = {"tunesmith_sve_sums": "sve_sums.c"}
 _BUILD_FOLDER = "build"
 
 
@@ -59,6 +63,7 @@ def write_artifact(
     plan: MemoryPlan,
     toolchain: Toolchain,
     provenance: Provenance,
+    runner: RunnerInfo = THIS_PROCESS,
     required_features: tuple[str, ...] = (),
     relax_plan_bytes: int | None = None,
     weights: WeightsForm = "incbin",
@@ -71,6 +76,7 @@ def write_artifact(
 
     Args:
         kernels: by name; at least those that `program` calls.
+        runner: how the library can be tried.
         required_features: LLVM names of what the code uses beyond the architecture's baseline.
         relax_plan_bytes: what Relax's own memory plan needs, for the report.
         weights: ``incbin`` needs a GNU assembler, ``c`` only a C compiler.
@@ -99,7 +105,14 @@ def write_artifact(
         )
         _write(folder / REPORT_NAME, to_json(report))
         manifest = _manifest(
-            folder, linkable, paths, model, target, provenance, tuple(sorted(required_features))
+            folder,
+            linkable,
+            paths,
+            model,
+            target,
+            runner,
+            provenance,
+            tuple(sorted(required_features)),
         )
         _write(folder / MANIFEST_NAME, to_json(manifest))
     return Artifact(path=destination, manifest=manifest)
@@ -125,11 +138,15 @@ def _write_sources(
         "examples/main.c": example_source(model).encode(),
         "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix).encode(),
     }
-    texts |= {f"src/runtime/{name}": (runtime / name).read_bytes() for name in _RUNTIME_FILES}
+    called = {symbol for kernel in model.kernels.values() for symbol in kernel.runtime_symbols}
+    more = tuple(_RUNTIME_FUNCTIONS[symbol] for symbol in sorted(called))
+    texts |= {
+        f"src/runtime/{name}": (runtime / name).read_bytes() for name in (*_RUNTIME_FILES, *more)
+    }
     blobs = {f"src/{name}": data for name, data in weights_sources(model.weights, weights, prefix)}
     for name, data in (texts | blobs).items():
         _write(folder / name, data)
-    runtime_sources = (f"src/runtime/{name}" for name in _RUNTIME_SOURCES)
+    runtime_sources = (f"src/runtime/{name}" for name in (*_RUNTIME_SOURCES, *more))
     return [f"src/{prefix}.c", f"src/{prefix}_cpu.c", *runtime_sources, next(iter(blobs))]
 
 
@@ -168,7 +185,9 @@ def _write_kernels(build: Path, model: Linkable) -> list[str]:
     written = []
     for number, name in enumerate(names):
         code = with_prefixed_symbols(
-            model.kernels[name].object_code, lambda symbol: prefixed_symbol(model.prefix, symbol)
+            model.kernels[name].object_code,
+            lambda symbol: prefixed_symbol(model.prefix, symbol),
+            frozenset(model.kernels[name].runtime_symbols),
         )
         _write(build / f"kernel_{number:04d}.o", code)
         written.append(f"{build.name}/kernel_{number:04d}.o")
@@ -181,6 +200,7 @@ def _manifest(
     paths: LibraryPaths,
     info: ModelInfo,
     target: TargetInfo,
+    runner: RunnerInfo,
     provenance: Provenance,
     features: tuple[str, ...],
 ) -> Manifest:
@@ -192,6 +212,7 @@ def _manifest(
         symbol_prefix=model.prefix,
         model=info,
         target=target,
+        runner=runner,
         inputs=_records(tensors(model.program, model.program.inputs, fallback="input")),
         outputs=_records(tensors(model.program, model.program.outputs, fallback="output")),
         memory=_memory(model),

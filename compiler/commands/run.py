@@ -34,11 +34,12 @@ def command(
     """
     from compiler.array_files import read_arrays, write_arrays
     from compiler.drawn_inputs import drawn_inputs
-    from compiler.library import load
+    from compiler.runners.open_runner import open_runner
 
     arrays = read_arrays(inputs) if inputs else None
-    library = load(folder, threads=threads)
-    results = library.run(arrays if arrays is not None else drawn_inputs(library.inputs))
+    with open_runner(folder, threads=threads) as runner:
+        given = arrays if arrays is not None else drawn_inputs(runner.inputs)
+        results = runner.run([given]).outputs[0]
     if outputs:
         write_arrays(outputs, results)
     summary = [_summary(name, array) for name, array in results.items()]

@@ -17,6 +17,7 @@ from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
+from compiler.kernels.scalable_sums import SUMS_FUNCTION
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 
 # Calls that would need TVM's runtime library when the model runs.
@@ -38,12 +39,14 @@ def build_kernel(
     input_count: int,
     outcome: ScheduleOutcome,
     target: tvm.target.Target,
+    scalable: bool = False,
 ) -> CompiledKernel:
     """Return machine code for a scheduled kernel.
 
     Args:
         name: C identifier; symbols of the phases start with it.
         input_count: how many of the function's parameters are inputs; they come first.
+        scalable: vectors have the length that the processor has.
 
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library, or TVM has no code for it.
@@ -53,12 +56,13 @@ def build_kernel(
     if pairs:  # the two pointers may be equal: LLVM must not be told otherwise
         func = func.without_attr("tirx.noalias")
     try:
-        kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target)))
+        kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target, scalable=scalable)))
         symbols = _symbols(name, kernel)
         code = _object(kernel, symbols, target)
     except Exception as cause:  # TVM's checks raise many kinds
         raise _no_code(name, cause) from cause
-    libm = tuple(s for s in undefined_symbols(code) if s not in _MEMORY_FUNCTIONS)
+    ours = {SUMS_FUNCTION}
+    needed = set(undefined_symbols(code)) - _MEMORY_FUNCTIONS
     return CompiledKernel(
         name=name,
         phases=tuple(
@@ -73,7 +77,8 @@ def build_kernel(
         schedule=outcome,
         object_code=code,
         code_bytes=code_bytes(code),
-        libm_symbols=libm,
+        libm_symbols=tuple(sorted(needed - ours)),
+        runtime_symbols=tuple(sorted(needed & ours)),
     )
 
 

@@ -80,7 +80,7 @@ def profile(
 
 
 def _settings(artifact: Artifact, threads: int, runs: int, drawn: bool) -> dict[str, Any]:
-    from compiler.verification.result import this_machine
+    from compiler.runners.machine import this_machine
 
     machine = this_machine()
     manifest = artifact.manifest

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from compiler.artifact.manifest import Artifact, check_digest
 from compiler.onnx_import.model import Model
 from compiler.program import is_winograd
+from compiler.runners.runner import Kernels, KernelSymbol, Operand, Runner
 from compiler.verification.artifact_report import (
     ArtifactReport,
     Held,
@@ -32,10 +32,7 @@ from compiler.verification.comparison import (
     float_tolerance,
 )
 from compiler.verification.graph_walk import GraphWalk
-from compiler.verification.kernel_library import (
-    GuardedBlock,
-    KernelLibrary,
-)
+from compiler.verification.guarded_block import GuardedBlock
 from compiler.verification.reference import Reference, with_outputs
 
 
@@ -79,22 +76,23 @@ class KernelCheck:
 
 
 def check_kernels(
-    artifact: Artifact, model: Model, inputs: Mapping[str, np.ndarray]
+    runner: Runner, model: Model, inputs: Mapping[str, np.ndarray]
 ) -> tuple[KernelCheck, ...]:
     """Return the check of every kernel call, in execution order."""
-    report = read_report(artifact)
-    symbols = list(dict.fromkeys(s for call in report.calls for s, _ in call.phases))
+    report = read_report(runner.artifact)
+    symbols = {symbol: _pointer_count(call) for call in report.calls for symbol, _ in call.phases}
     if not symbols:
         return ()
     names = report.onnx_names()
     known = _reference_tensors(model, inputs, set(names.values()))
     walk = GraphWalk(model.proto)
     has_weights = any(_constant(value) for value in report.values)
-    weights = f"{artifact.manifest.symbol_prefix}__weights" if has_weights else None
-    check_digest(artifact, artifact.manifest.static_library)
-    with KernelLibrary(artifact.static_library_path, symbols, weights) as library:
-        runner = _Runner(library, report, names, known)
-        return tuple(runner.check(call, walk) for call in report.calls)
+    prefix = runner.artifact.manifest.symbol_prefix
+    weights = f"{prefix}__weights" if has_weights else None
+    functions = [KernelSymbol(name=name, pointer_count=n) for name, n in symbols.items()]
+    with runner.kernels(functions, weights) as kernels:
+        caller = _Caller(kernels, report, names, known)
+        return tuple(caller.check(call, walk) for call in report.calls)
 
 
 def kernel_tolerance(walk: GraphWalk, name: str, dtype: str, inputs: frozenset[str]) -> Tolerance:
@@ -123,17 +121,17 @@ def _reference_tensors(
     return {**inputs, **tensors}
 
 
-class _Runner:
+class _Caller:
     """Calls kernels in order; keeps what only kernels can give to later kernels."""
 
     def __init__(
         self,
-        library: KernelLibrary,
+        kernels: Kernels,
         report: ArtifactReport,
         names: Mapping[Held, str],
         known: Mapping[str, np.ndarray],
     ) -> None:
-        self._library = library
+        self._kernels = kernels
         self._values = report.values
         self._names = names
         self._known = known
@@ -187,13 +185,12 @@ class _Runner:
         scratch = [GuardedBlock(size) for size in call.scratch_bytes]
         if call.worker_scratch_bytes:
             scratch.append(GuardedBlock(call.worker_scratch_bytes))
-        pointers = [
-            self._constant_address(value) if _constant(value) else blocks[value.id].address
+        operands: list[Operand] = [
+            self._constant_offset(value) if _constant(value) else blocks[value.id].operand
             for value in inputs
         ]
-        pointers += [block.address for block in (*written, *scratch)]
-        for symbol, extent in call.phases:
-            self._library.call(symbol, pointers, extent)
+        operands += [block.operand for block in (*written, *scratch)]
+        self._kernels.call(call.phases, operands)
         return all(block.guards_intact for block in (*blocks.values(), *written, *scratch))
 
     def _input_block(self, value: ReportedValue) -> GuardedBlock:
@@ -220,10 +217,10 @@ class _Runner:
                 self._keep(owner, given)
         return self._bytes[storage]
 
-    def _constant_address(self, value: ReportedValue) -> int:
+    def _constant_offset(self, value: ReportedValue) -> int:
         offset = value.offset
         assert offset is not None, f"constant {value.id} has no offset"
-        return self._library.weights_address + offset
+        return offset
 
     def _reference(self, value: ReportedValue) -> np.ndarray | None:
         """onnxruntime's tensor in the value's layout, shape and dtype."""
@@ -237,6 +234,11 @@ class _Runner:
             split = array.reshape(batch, blocks, block, height, width)
             array = np.ascontiguousarray(np.moveaxis(split, 2, -1))
         return array.reshape(value.shape)
+
+
+def _pointer_count(call: ReportedCall) -> int:
+    blocks = (*call.inputs, *call.outputs, *call.scratch_bytes)
+    return len(blocks) + (call.worker_scratch_bytes > 0)
 
 
 def _constant(value: ReportedValue) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.program import is_winograd
+from compiler.runners.machine import Machine
 from compiler.verification.comparison import Comparison
 from compiler.verification.kernel_check import KernelCheck
 
@@ -30,15 +31,6 @@ class Decider(StrEnum):
     WHOLE_MODEL = "whole model"
     PER_KERNEL = "per kernel"
     NOTHING = "nothing"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Machine:
-    """Where the check ran."""
-
-    system: str
-    architecture: str
-    cpu: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,21 +97,3 @@ def write_verification(path: Path, verification: Verification) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def this_machine() -> Machine:
-    """Describe the machine that this process runs on."""
-    import platform
-
-    return Machine(
-        system=platform.system(), architecture=platform.machine(), cpu=_cpu_model() or "unknown"
-    )
-
-
-def _cpu_model() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return None
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, None)

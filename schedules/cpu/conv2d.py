@@ -36,11 +36,12 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 
 
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
-    sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
+    sch, conv, epilogue = kernel.sch, kernel.main, kernel.epilogue
     _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
     _, channels, _, width, *out_block = match.axis_extents(sch, epilogue)
     registers = spec.vector.register_count
-    tile = choose_tile(blocks, columns, registers)
+    by_lane = spec.vector.multiplies_by_lane and match.axis_extents(sch, conv)[-1] == lanes
+    tile = choose_tile(blocks, columns, registers, by_lane=by_lane)
     if channels * (out_block or [1])[0] != groups * blocks * lanes:
         tile = choose_dividing_tile(blocks, columns, width, registers)
     store = sch.cache_write(conv, 0, "local")
@@ -69,7 +70,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         # innermost: then whole vectors are stored or none, without a test for each element.
         whole_blocks = channels == groups * blocks * lanes
         inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
-    chunk, row = sch.split(row, factors=[None, _chunk_rows(kernel, rows, spec)])
+    chunk, row = sch.split(row, factors=[None, chunk_rows(kernel, rows, spec)])
     outermost += [outer_channel, chunk]
     below = []
     if _pads_rows(kernel):
@@ -82,14 +83,11 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     shared = chunk if grouped else sch.fuse(*outermost)
     for moved in (store, conv):
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
-    if _pads_rows(kernel):
-        steps.pad_rows(sch, pad, shared)
-    elif pad is not None:
-        _copy_first(sch, pad)
+    place_copy(kernel, shared)
     sch.parallel(sch.fuse(*outermost) if grouped else shared)
     sch.vectorize(inner[-1])
     depth = len(sch.get_loops(epilogue)) - len(inner)
-    convolution_in_registers(sch, conv, depth)
+    convolution_in_registers(sch, conv, depth, by_lane=by_lane)
     steps.unroll_tile(sch, store, depth)
 
 
@@ -101,6 +99,14 @@ def _pads_rows(kernel: FusedSum) -> bool:
     return rows == match.axis_extents(kernel.sch, kernel.epilogue)[2]
 
 
+def place_copy(kernel: FusedSum, shared: Any) -> None:
+    """Make the copy that sums read: its rows in each iteration of `shared`, or all before."""
+    if _pads_rows(kernel):
+        steps.pad_rows(kernel.sch, kernel.before, shared)
+    elif kernel.before is not None:
+        _copy_first(kernel.sch, kernel.before)
+
+
 def _copy_first(sch: s_tir.Schedule, copy: Any) -> None:
     """Copy the positions that strides keep before any sum: all tiles of channels read them."""
     batch, channel, *_, last = sch.get_loops(copy)
@@ -109,7 +115,7 @@ def _copy_first(sch: s_tir.Schedule, copy: Any) -> None:
         sch.vectorize(last)
 
 
-def _chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
+def chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
     """Output rows for which padded rows are made together: neighbours read the same ones."""
     if not _pads_rows(kernel):
         return 1

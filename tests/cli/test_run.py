@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from compiler.array_files import read_arrays
 from compiler.cli import exit_code
 from compiler.drawn_inputs import drawn_inputs
 from compiler.errors import InputError
+from compiler.runners.runner import RunnerResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,25 @@ class Doubler:
     inputs = (Tensor("x", "float32", (2, 3)),)
     outputs = (Tensor("y", "float32", (2, 3)),)
 
-    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Sequence[Mapping[str, np.ndarray]]) -> RunnerResult:
+        (arrays,) = inputs
         if set(arrays) != {"x"}:
             raise InputError("no input `x`", why="the model has it", fix="give it")
-        return {"y": np.asarray(2 * arrays["x"])}
+        return RunnerResult(outputs=({"y": np.asarray(2 * arrays["x"])},))
+
+    def __enter__(self) -> Doubler:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
 
 
 @pytest.fixture(autouse=True)
 def doubler(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(path: Path, threads: int = 1) -> Doubler:
+    def open_runner(path: Path, threads: int = 1) -> Doubler:
         assert path == Path("lib-folder")
         return Doubler(threads)
 
-    monkeypatch.setattr("compiler.library.load", load)
+    monkeypatch.setattr("compiler.runners.open_runner.open_runner", open_runner)
 
 
 def test_table_of_outputs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

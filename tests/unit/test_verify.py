@@ -14,13 +14,15 @@ from onnx import helper
 import compiler
 from compiler.errors import InputError, VerificationError
 from compiler.onnx_import.load import load_model
+from compiler.runners.machine import this_machine
+from compiler.runners.open_runner import open_runner
 from compiler.verification import kernel_check
 from compiler.verification.artifact_report import read_report
 from compiler.verification.comparison import Tolerance, Unit, compare
 from compiler.verification.graph_walk import GraphWalk
+from compiler.verification.guarded_block import GuardedBlock
 from compiler.verification.kernel_check import KernelCheck, check_kernels, kernel_tolerance
-from compiler.verification.kernel_library import GuardedBlock
-from compiler.verification.result import Decider, Status, Verification, this_machine
+from compiler.verification.result import Decider, Status, Verification
 from compiler.verification.verdict import judge
 from compiler.verification_inputs import draw_inputs
 from compiler.verify import check, require_passed, verify, whole_model_tolerance
@@ -223,7 +225,8 @@ def test_a_kernel_that_writes_past_its_output_is_caught(
     monkeypatch.setattr(
         kernel_check, "read_report", lambda _: replace(report, values=tuple(values))
     )
-    checks = check_kernels(right.artifact, right.model, draw_inputs(right.model, seed=0))
+    with open_runner(right.artifact) as runner:
+        checks = check_kernels(runner, right.model, draw_inputs(right.model, seed=0))
     assert checks[1].problem == "writes outside its outputs and scratch"
     assert not checks[1].passed
 

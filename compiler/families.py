@@ -1,0 +1,44 @@
+"""What differs between families of targets: how code is generated and how it becomes an artifact.
+
+How an artifact then runs is chosen from its manifest (`runners.open_runner`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from compiler.artifact.manifest import Artifact
+from compiler.artifact.write import write_artifact
+from compiler.code_generation import GeneratedCode, generate_code
+from compiler.errors import TargetError
+from compiler.target_spec import TargetSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FamilyBuild:
+    """The parts of `compile` that a family has for itself."""
+
+    generate_code: Callable[..., GeneratedCode]  # arguments of code_generation.generate_code
+    write_artifact: Callable[..., Artifact]  # arguments of artifact.write.write_artifact
+
+
+_BUILDS: Mapping[str, FamilyBuild] = {
+    "cpu": FamilyBuild(generate_code=generate_code, write_artifact=write_artifact),
+}
+
+
+def family_build(spec: TargetSpec) -> FamilyBuild:
+    """Return how artifacts for `spec` are made.
+
+    Raises:
+        TargetError: nothing is made for targets of its family.
+    """
+    build = _BUILDS.get(spec.family)
+    if build is None:
+        raise TargetError(
+            f"target {spec.name} is of the family `{spec.family}`",
+            why=f"code is generated for: {', '.join(_BUILDS)}",
+            fix="choose another target (`tunesmith targets` lists them)",
+        )
+    return build

@@ -1,0 +1,129 @@
+"""Run a library for another processor in QEMU's user-mode emulation.
+
+A small program is linked with the artifact's static library and started in the emulator; arrays
+go in and out as files. All files are named relative to the folder that the emulator works in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from compiler.artifact.manifest import Artifact
+from compiler.errors import OtherProcessorError
+from compiler.library_arrays import TensorSpec, checked_inputs, tensor_specs
+from compiler.runners.emulated_kernels import EmulatedKernels
+from compiler.runners.emulator_program import MODEL_PROGRAM, build_model_program
+from compiler.runners.instruction_counter import InstructionCounter
+from compiler.runners.machine import Machine
+from compiler.runners.qemu_user import find_emulator
+from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
+
+_INPUTS, _OUTPUTS = "inputs.bin", "outputs.bin"
+_OTHER_CPU = 4  # exit status of programs/run_model.c
+
+
+class EmulatorRunner:
+    """The library in an emulator, which is started once for each call of `run`."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        self._artifact = artifact
+        self._threads = threads
+        self._emulator = find_emulator(artifact)
+        self.inputs = tensor_specs(artifact.manifest.inputs)
+        self.outputs = tensor_specs(artifact.manifest.outputs)
+        self._temporary = TemporaryDirectory(prefix="tunesmith-emulator-")
+
+    @property
+    def artifact(self) -> Artifact:
+        return self._artifact
+
+    @property
+    def machine(self) -> Machine:
+        return self._emulator.machine
+
+    @property
+    def is_emulated(self) -> bool:
+        return True
+
+    def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
+        arrays = [checked_inputs(self.inputs, given) for given in inputs]
+        self._write(arrays)
+        self._start(sets=len(arrays), runs=1)
+        outputs = self._read(len(arrays))
+        instructions = self._instructions(arrays[0]) if count and arrays else None
+        return RunnerResult(outputs=outputs, instruction_count=instructions)
+
+    def kernels(self, symbols: Sequence[KernelSymbol], weights: str | None) -> EmulatedKernels:
+        return EmulatedKernels(self._artifact, self._emulator, symbols, weights)
+
+    def close(self) -> None:
+        self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _folder(self) -> Path:
+        folder = Path(self._temporary.name)
+        build_model_program(self._artifact, folder)
+        return folder
+
+    def _start(self, *, sets: int, runs: int, counter: InstructionCounter | None = None) -> None:
+        words = (_INPUTS, _OUTPUTS, str(sets), str(runs), str(self._threads))
+        options = counter.emulator_options if counter else ()
+        done = self._emulator.start((MODEL_PROGRAM, *words), self._folder, options)
+        if done.returncode == _OTHER_CPU:
+            raise OtherProcessorError(
+                f"{self.machine.cpu} lacks the CPU feature {done.stderr.strip()}",
+                why=f"the library was compiled for {self._artifact.manifest.target.name}",
+                fix="name an emulated processor that has it in the target's [runner] command",
+            )
+        self._emulator.check(done)
+
+    def _instructions(self, arrays: Sequence[np.ndarray]) -> int | None:
+        """Two runs less one: what starts and ends the program is in both."""
+        counter = InstructionCounter.build(self._emulator, self._folder)
+        if counter is None:
+            return None
+        self._write([arrays])
+        counts = []
+        for runs in (1, 2):
+            self._start(sets=1, runs=runs, counter=counter)
+            counts.append(counter.read())
+        return counts[1] - counts[0]
+
+    def _write(self, sets: Sequence[Sequence[np.ndarray]]) -> None:
+        with (self._folder / _INPUTS).open("wb") as file:
+            for arrays in sets:
+                for array in arrays:
+                    file.write(array.tobytes())
+
+    def _read(self, sets: int) -> tuple[dict[str, np.ndarray], ...]:
+        with (self._folder / _OUTPUTS).open("rb") as file:
+            return tuple(
+                {spec.name: _array(spec, file.read(_size_bytes(spec))) for spec in self.outputs}
+                for _ in range(sets)
+            )
+
+
+def _size_bytes(spec: TensorSpec) -> int:
+    return int(np.prod(spec.shape, dtype=np.int64)) * spec.array_dtype.itemsize
+
+
+def _array(spec: TensorSpec, data: bytes) -> np.ndarray:
+    return np.frombuffer(data, dtype=spec.array_dtype).reshape(spec.shape).copy()

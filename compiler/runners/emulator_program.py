@@ -1,0 +1,70 @@
+"""Link the programs that call a library inside an emulator."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from compiler.artifact.manifest import Artifact, check_digest
+from compiler.runners.runner import KernelSymbol
+from compiler.toolchain import find_toolchain, run_tool, static_program_command
+
+MODEL_PROGRAM = "run_model"
+KERNELS_PROGRAM = "run_kernels"
+_FLAGS = ("-std=c99", "-O1", "-g0")
+_LIBRARIES = ("-lm", "-lpthread")
+
+
+def build_model_program(artifact: Artifact, folder: Path) -> None:
+    """Put a program that runs the whole model into `folder`."""
+    prefix = artifact.manifest.symbol_prefix
+    copy_source("run_model.c", folder)
+    header = folder / "tunesmith.h"
+    shutil.copyfile(artifact.path / "include" / header.name, header)
+    _link(artifact, folder, ("run_model.c",), (f"-DMODEL={prefix}_model", "-I."), MODEL_PROGRAM)
+
+
+def build_kernels_program(
+    artifact: Artifact, folder: Path, symbols: Sequence[KernelSymbol], weights: str | None
+) -> None:
+    """Put a program that runs single kernels into `folder`; `symbols` are numbered in order."""
+    copy_source("run_kernels.c", folder)
+    table = folder / "kernel_table.c"
+    table.write_text(_kernel_table(symbols, weights), encoding="ascii")
+    _link(artifact, folder, ("run_kernels.c", table.name), (), KERNELS_PROGRAM)
+
+
+def copy_source(name: str, folder: Path) -> None:
+    """Copy one of the C sources of this package into `folder`."""
+    with as_file(files("compiler.runners.programs") / name) as source:
+        shutil.copyfile(source, folder / name)
+
+
+def _link(
+    artifact: Artifact, folder: Path, sources: Sequence[str], flags: Sequence[str], program: str
+) -> None:
+    check_digest(artifact, artifact.manifest.static_library)
+    cc = static_program_command(find_toolchain(artifact.manifest.runner.cc))
+    library = str(artifact.static_library_path.resolve())
+    command = (*cc, *_FLAGS, *flags, "-o", program, *sources, library, *_LIBRARIES)
+    run_tool(command, folder=folder)
+
+
+def _kernel_table(symbols: Sequence[KernelSymbol], weights: str | None) -> str:
+    """C source with one function of the same kind for each symbol, and where the weights are."""
+    lines = ["#include <stdint.h>", "typedef void (*phase)(void **, int32_t, int32_t);"]
+    for number, symbol in enumerate(symbols):
+        arguments = "".join(f"p[{i}], " for i in range(symbol.pointer_count))
+        lines += [
+            f"extern void {symbol.name}({'void *, ' * symbol.pointer_count}int32_t, int32_t);",
+            f"static void call_{number}(void **p, int32_t begin, int32_t end)",
+            f"{{ (void)p; {symbol.name}({arguments}begin, end); }}",
+        ]
+    calls = ", ".join(f"call_{number}" for number in range(len(symbols)))
+    lines.append(f"const phase phases[] = {{{calls}}};")
+    if weights:
+        lines.append(f"extern const unsigned char {weights}[];")
+    lines.append(f"const unsigned char *const weights = {weights or '(void *)0'};")
+    return "\n".join(lines) + "\n"

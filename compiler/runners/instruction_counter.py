@@ -1,0 +1,56 @@
+"""Count the instructions that an emulated machine executes: a plugin of QEMU."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from compiler.environment import tool_environment
+from compiler.runners.emulator_program import copy_source
+from compiler.runners.qemu_user import QemuUser
+from compiler.toolchain import find_toolchain, run_tool
+
+_SOURCE, _PLUGIN, _COUNT = "count_instructions.c", "count_instructions.so", "instructions.txt"
+# Which version of its plugin interface QEMU wants: version 1 was refused from QEMU 9.0 on.
+_FIRST_WITHOUT_VERSION_1 = 9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstructionCounter:
+    """A plugin that is ready in a folder; the emulator works in that folder."""
+
+    folder: Path
+
+    @classmethod
+    def build(cls, emulator: QemuUser, folder: Path) -> Self | None:
+        """Return the counter, or None if this QEMU was built without plugins."""
+        if not _takes_plugins(emulator):
+            return None
+        if not (folder / _PLUGIN).exists():
+            copy_source(_SOURCE, folder)
+            major = emulator.version.split(".")[0]
+            is_new = major.isdecimal() and int(major) >= _FIRST_WITHOUT_VERSION_1
+            flags = ("-shared", "-fPIC", "-O2", f"-DPLUGIN_VERSION={2 if is_new else 1}")
+            run_tool((*find_toolchain().cc, *flags, "-o", _PLUGIN, _SOURCE), folder=folder)
+        return cls(folder=folder)
+
+    @property
+    def emulator_options(self) -> tuple[str, ...]:
+        return ("-plugin", f"./{_PLUGIN},out={_COUNT}")
+
+    def read(self) -> int:
+        """Return the instructions of the program that ran last."""
+        return int((self.folder / _COUNT).read_text(encoding="ascii"))
+
+
+def _takes_plugins(emulator: QemuUser) -> bool:
+    words = subprocess.run(
+        (emulator.command[0], "-h"),
+        capture_output=True,
+        text=True,
+        env=tool_environment(),
+        check=False,
+    ).stdout
+    return "-plugin" in words

@@ -1,0 +1,120 @@
+"""Find QEMU's user-mode emulation of another processor and start programs in it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.artifact.manifest import Artifact
+from compiler.environment import tool_environment
+from compiler.errors import NotRunnableError
+from compiler.runners.machine import Machine
+from compiler.toolchain import run_tool
+
+# A hundred times slower than the machine itself, and models may take a second there.
+TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QemuUser:
+    """An emulator that is installed, with its arguments."""
+
+    command: tuple[str, ...]
+    version: str  # "7.2.22"
+    architecture: str
+    target_name: str
+
+    @property
+    def machine(self) -> Machine:
+        words = " ".join(self.command)
+        return Machine(
+            system="Linux",
+            architecture=self.architecture,
+            cpu=f"emulated by {words} (QEMU {self.version})",
+        )
+
+    def start(
+        self, program: Sequence[str], folder: Path, options: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `program` in the emulator, in `folder`, and return how it ended.
+
+        Args:
+            options: of the emulator.
+
+        Raises:
+            NotRunnableError: it takes longer than `TIMEOUT_S`.
+        """
+        emulator, *arguments = self.command
+        try:
+            return subprocess.run(
+                (emulator, *options, *arguments, f"./{program[0]}", *program[1:]),
+                cwd=folder,
+                env=tool_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as cause:
+            raise NotRunnableError(
+                f"the library did not end in {TIMEOUT_S} s in {emulator}",
+                why="an emulator is about a hundred times slower than a processor",
+                fix="run it on a machine for which it was compiled",
+            ) from cause
+
+    def check(self, done: subprocess.CompletedProcess[str]) -> None:
+        """Raise NotRunnableError for a program that did not end well."""
+        if done.returncode == 0:
+            return
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise NotRunnableError(
+            f"the library failed in {self.command[0]}",
+            why=lines[-1] if lines else _ending(done.returncode),
+            fix="see that the emulated processor has all that the target's code uses "
+            f"(`tunesmith targets show {self.target_name}`)",
+        )
+
+
+def find_emulator(artifact: Artifact) -> QemuUser:
+    """Return the emulator that the artifact names.
+
+    Raises:
+        NotRunnableError: it is not installed.
+    """
+    target, command = artifact.manifest.target, artifact.manifest.runner.command
+    return emulator_of(command, target.name, target.triple)
+
+
+def emulator_of(command: tuple[str, ...], target_name: str, triple: str) -> QemuUser:
+    """Return the emulator that `command` starts; the target is named in errors.
+
+    Raises:
+        NotRunnableError: it is not installed.
+    """
+    if shutil.which(command[0]) is None:
+        raise NotRunnableError(
+            f"the emulator `{command[0]}` was not found",
+            why=f"target {target_name} is tried in it, and it is not on the PATH",
+            fix="install it (Debian and Ubuntu: apt-get install qemu-user)",
+        )
+    said = run_tool((command[0], "--version"), folder=None)
+    found = re.search(r"version (\d+(?:\.\d+)*)", said)
+    return QemuUser(
+        command=command,
+        version=found.group(1) if found else "unknown",
+        architecture=triple.split("-", 1)[0],
+        target_name=target_name,
+    )
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"it ended with signal {signal.Signals(-status).name}"
+    return f"it ended with status {status}"
