@@ -163,4 +163,6 @@ class CompiledKernel:
     object_code: bytes  # an ELF (or Mach-O, COFF) object that defines the phases' symbols
     code_bytes: int
     libm_symbols: tuple[str, ...] = ()
+    source: str = ""  # the C file that the object was compiled from, where there is one
+    prototypes: tuple[str, ...] = ()  # of the phases in it, without semicolons
     layout_changes: int = 0  # copies between plain and blocked layout, fused or alone

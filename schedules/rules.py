@@ -18,6 +18,9 @@ from schedules.cpu.fallback import fallback
 from schedules.cpu.matmul import matmul
 from schedules.cpu.rows import rows
 from schedules.cpu.winograd import winograd
+from schedules.mcu.conv2d import scalar_conv2d
+from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
+from schedules.mcu.matmul import scalar_matmul
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,16 @@ CPU_RULES = (
     Rule("rows", rows),
 )
 
+MCU_RULES = (
+    Rule("scalar-conv2d", scalar_conv2d),
+    Rule("scalar-depthwise-conv2d", scalar_depthwise_conv2d),
+    Rule("scalar-matmul", scalar_matmul),
+    Rule("rows", rows),
+)
+
+_RULES = {"cpu": CPU_RULES, "mcu": MCU_RULES}
+
 
 def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:
     """Return the rules for a target's family, and its fallback."""
-    del spec  # CPUs are the only family so far; their facts reach the rules as arguments
-    return CPU_RULES, fallback
+    return _RULES[spec.family], fallback

@@ -27,11 +27,12 @@ _LIBRARIES = ("-lm", "-lpthread")
 class LibraryPaths:
     """The two libraries, relative to the artifact's folder."""
 
-    shared: str
+    shared: str | None
     static: str
 
 
 def library_paths(prefix: str) -> LibraryPaths:
+    """Where a system that loads libraries has both."""
     return LibraryPaths(shared=f"lib/lib{prefix}.so", static=f"lib/lib{prefix}.a")
 
 
