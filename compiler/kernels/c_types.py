@@ -71,6 +71,7 @@ def float_literal(value: float, dtype: str) -> str:
 def _shortest(value: float, digits: int, *, single: bool) -> str:
     for count in range(1, digits + 1):
         text = f"{value:.{count}g}"
-        if (float(np.float32(text)) if single else float(text)) == value:
-            break
+        with np.errstate(over="ignore"):  # 3e38 is more than float32 has
+            if (float(np.float32(text)) if single else float(text)) == value:
+                break
     return text if any(mark in text for mark in ".en") else f"{text}.0"

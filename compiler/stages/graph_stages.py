@@ -23,8 +23,9 @@ from compiler.stages.stage import Stage
 from compiler.stages.widen_conv1d import widen_conv1d
 from compiler.target_spec import TargetSpec
 
-# Output channels whose sums share each input that is loaded, where a register holds one number.
-SCALAR_SUMS = 4
+# Sums that share each input that is loaded, where a register holds one number: with 4 positions
+# 16 registers hold sums; a matrix has one row often, and 8 columns then make the most of an input.
+SCALAR_CHANNELS, SCALAR_COLUMNS = 4, 8
 FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
 
 
@@ -47,7 +48,9 @@ def scalar_graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
     return (
         *_model_stages(),
         Stage("block-layout", partial(block_layout, spec=spec, exact=True)),  # notes: all plain
-        *_kernel_stages(partial(legalize, lanes=1, sum_lanes=SCALAR_SUMS)),
+        *_kernel_stages(
+            partial(legalize, lanes=1, conv_lanes=SCALAR_CHANNELS, matmul_lanes=SCALAR_COLUMNS)
+        ),
     )
 
 

@@ -23,7 +23,7 @@ def _as_reshape(_builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return relax.op.reshape(call.args[0], call.ty.shape)
 
 
-def legalizers(lanes: int, sum_lanes: int) -> dict[str, Legalizer]:
+def legalizers(lanes: int, conv_lanes: int, matmul_lanes: int) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
     return {
         "relax.cosh": legalize_libm,
@@ -31,7 +31,7 @@ def legalizers(lanes: int, sum_lanes: int) -> dict[str, Legalizer]:
         "relax.expand_dims": _as_reshape,
         "relax.squeeze": _as_reshape,
         "relax.flatten": _as_reshape,
-        "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes, sum_lanes=sum_lanes),
+        "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes, sum_lanes=conv_lanes),
         "relax.nn.conv2d_transpose": partial(
             legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
         ),
@@ -40,17 +40,20 @@ def legalizers(lanes: int, sum_lanes: int) -> dict[str, Legalizer]:
             legalize_layer_norm, vector_lanes=lanes, otherwise=nn._nn_layer_norm
         ),
         "relax.matmul": partial(
-            legalize_matmul, vector_lanes=sum_lanes, otherwise=linear_algebra._matmul
+            legalize_matmul, vector_lanes=matmul_lanes, otherwise=linear_algebra._matmul
         ),
     }
 
 
-def legalize(mod: IRModule, *, lanes: int, sum_lanes: int | None = None) -> IRModule:
+def legalize(
+    mod: IRModule, *, lanes: int, conv_lanes: int | None = None, matmul_lanes: int | None = None
+) -> IRModule:
     """Return the module in ``call_tir`` form; ``relax.reshape`` stays, it is only another view.
 
     Args:
         lanes: numbers of 32 bits in a vector.
-        sum_lanes: output channels whose weights are packed side by side; a vector if None.
+        conv_lanes: output channels whose weights are packed side by side; a vector if None.
+        matmul_lanes: columns of a constant right operand, likewise.
     """
-    rules = legalizers(lanes, lanes if sum_lanes is None else sum_lanes)
+    rules = legalizers(lanes, conv_lanes or lanes, matmul_lanes or lanes)
     return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape"])(mod)

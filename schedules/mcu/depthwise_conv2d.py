@@ -33,7 +33,7 @@ def scalar_depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule 
 
 def _schedule(kernel: FusedSum) -> None:
     sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
-    batch, channel, row, column = sch.get_loops(epilogue)
+    _, channel, row, column = sch.get_loops(epilogue)
     planes = match.leading_size(sch, pad, axes=2)
     tile = steps.largest_divisor(match.extent(sch, column), COLUMNS)
     outer_column, _ = sch.split(column, factors=[None, tile])
