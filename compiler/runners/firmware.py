@@ -93,7 +93,7 @@ class FirmwareRunner:
         counter: InstructionCounter | None = None,
     ) -> int:
         """Run the firmware and return how many bytes of stack a run of the model took at most."""
-        (self._folder / _JOB).write_bytes(struct.pack("<2I", len(sets), runs))
+        (self._folder / _JOB).write_bytes(struct.pack("<3I", len(sets), runs, counter is None))
         with (self._folder / _INPUTS).open("wb") as file:
             for arrays in sets:
                 for array in arrays:

@@ -16,7 +16,7 @@ from compiler.toolchain import run_tool
 MODEL_FIRMWARE = "firmware_model.elf"
 KERNELS_FIRMWARE = "firmware_kernels.elf"
 _TABLES = "firmware_tables.h"
-_LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments")
+_LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections")
 _LIBRARIES = ("-lm", "-lc", "-lgcc")
 
 

@@ -25,8 +25,8 @@ def choose_columns(columns: int, lanes: int, taps: int, registers: int) -> int:
 
 def _instructions(tile: int, columns: int, lanes: int, taps: int) -> tuple[float, int]:
     whole, rest = divmod(columns, tile)
-    # A last tile that is smaller needs code of its own, which takes flash: half a tile more.
-    total = whole * _step(tile, lanes, taps) + (_step(rest, lanes, taps) * 1.5 if rest else 0.0)
+    # A last tile that is smaller needs code of its own, which takes flash: it counts twice.
+    total = whole * _step(tile, lanes, taps) + (_step(rest, lanes, taps) * 2.0 if rest else 0.0)
     return total, tile
 
 
