@@ -40,6 +40,10 @@ class NotRunnableError(ToolchainError):
     """What would run an artifact, an emulator for example, is not there or does not work."""
 
 
+class OtherProcessorError(NotRunnableError):
+    """The emulator's processor lacks a feature that an artifact needs."""
+
+
 class ArtifactError(CompilerError):
     """An artifact is damaged, incomplete, of another version or for another machine."""
 

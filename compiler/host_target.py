@@ -6,6 +6,7 @@ import os
 import platform
 from pathlib import Path
 
+from compiler.arm_cpu_features import AARCH64_CPUINFO
 from compiler.cpu_features import CPUINFO_FLAGS, X86_CPUS, X86_LEVELS, needed_by
 from compiler.errors import TargetError
 from compiler.target_tables import (
@@ -82,8 +83,10 @@ def host_target(
 
 
 def host_cpu_features(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
-    """Return the LLVM names of the x86 features that this machine and its kernel offer."""
-    return _features(_processor_facts(cpuinfo))
+    """Return the LLVM names of the features that this machine and its kernel offer."""
+    facts = _processor_facts(cpuinfo)
+    arm = set(facts.get("Features", "").split())
+    return _features(facts) | {name for name, flag in AARCH64_CPUINFO.items() if flag in arm}
 
 
 def _processor_facts(cpuinfo: Path) -> dict[str, str]:

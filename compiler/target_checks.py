@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import pairwise
 
+from compiler.arm_cpu_features import AARCH64_CPUS, AARCH64_FEATURES
 from compiler.cpu_features import X86_CPUS, X86_FEATURES, apply_feature_flags
 from compiler.errors import TargetError
 from compiler.target_tables import TargetSpec
@@ -62,6 +63,21 @@ def check_x86_cpu_is_known(spec: TargetSpec) -> None:
     raise _not_in_table(spec, f"[llvm] cpu `{spec.llvm.cpu}`", spec.llvm.cpu, X86_CPUS)
 
 
+def check_aarch64_cpu_is_known(spec: TargetSpec) -> None:
+    if spec.llvm.is_aarch64 and spec.llvm.cpu not in AARCH64_CPUS:
+        raise _not_in_table(spec, f"[llvm] cpu `{spec.llvm.cpu}`", spec.llvm.cpu, AARCH64_CPUS)
+
+
+def check_riscv_has_an_abi(spec: TargetSpec) -> None:
+    if not spec.llvm.architecture.startswith("riscv") or spec.llvm.abi is not None:
+        return
+    raise _disagree(
+        spec,
+        "[llvm] has no `abi`",
+        "objects for RISC-V cannot be linked with others unless both pass floats alike",
+    )
+
+
 def check_feature_flags(spec: TargetSpec) -> None:
     for flag in spec.llvm.features:
         if flag[:1] not in ("+", "-") or len(flag) < 2:
@@ -72,6 +88,8 @@ def check_feature_flags(spec: TargetSpec) -> None:
             )
         if spec.llvm.architecture == "x86_64" and flag[1:] not in X86_FEATURES:
             raise _not_in_table(spec, f"[llvm] feature `{flag}`", flag[1:], X86_FEATURES)
+        if spec.llvm.is_aarch64 and flag[1:] not in AARCH64_FEATURES:
+            raise _not_in_table(spec, f"[llvm] feature `{flag}`", flag[1:], AARCH64_FEATURES)
 
 
 def check_vector_width_has_its_feature(spec: TargetSpec) -> None:
@@ -192,6 +210,8 @@ _CHECKS = (
     check_counts_are_positive,
     check_powers_of_two,
     check_x86_cpu_is_known,
+    check_aarch64_cpu_is_known,
+    check_riscv_has_an_abi,
     check_feature_flags,  # before the checks that apply the flags
     check_vector_width_has_its_feature,
     check_x86_register_count,

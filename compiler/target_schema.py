@@ -201,8 +201,10 @@ def _checked(value: Any, hint: Any, key: str, where: str) -> Any:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise wrong_type(name, "a list of texts", value)
         return tuple(value)
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        raise wrong_type(name, {int: "a whole number", str: "a text"}[wanted], value)
+    if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
+        raise wrong_type(
+            name, {bool: "true or false", int: "a whole number", str: "a text"}[wanted], value
+        )
     return value
 
 

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from compiler.arm_cpu_features import AARCH64_CPUS, aarch64_features
 from compiler.cpu_features import X86_CPUS, apply_feature_flags
 from compiler.errors import TargetError
 from compiler.host_target import host_cpu_features, host_target
@@ -77,11 +78,18 @@ def load_target(name_or_path: str | Path) -> TargetSpec:
 def required_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
     """Return, sorted, the LLVM names of all that code for `spec` may use beyond the baseline.
 
-    The baseline of x86-64 is SSE2. For another architecture these are the features that the
-    spec switches on itself.
+    The baseline of x86-64 is SSE2, of Linux on 64-bit Arm Armv8.0-A with NEON, of macOS there the
+    Apple M1, of RISC-V with Linux RV64GC. For another architecture these are the features that
+    the spec switches on itself.
     """
-    if spec.llvm.architecture == "x86_64":
-        return tuple(sorted(apply_feature_flags(X86_CPUS[spec.llvm.cpu], spec.llvm.features)))
+    llvm = spec.llvm
+    if llvm.architecture == "x86_64":
+        return tuple(sorted(apply_feature_flags(X86_CPUS[llvm.cpu], llvm.features)))
+    if llvm.is_aarch64:
+        baseline = AARCH64_CPUS["apple-m1" if llvm.is_macos else "generic"]
+        return tuple(sorted(aarch64_features(llvm.cpu, llvm.features) - baseline))
+    if llvm.architecture == "riscv64":
+        return tuple(sorted(flag[1:] for flag in llvm.features if flag not in _RV64GC))
     return tuple(sorted(flag[1:] for flag in spec.llvm.features if flag.startswith("+")))
 
 
@@ -161,4 +169,5 @@ def _with_inherited(tables: dict[str, Any], path: Path) -> dict[str, Any]:
     return merged
 
 
+_RV64GC = ("+m", "+a", "+f", "+d", "+c")
 _OWN_KEYS = ("name", "source", "description")

@@ -22,10 +22,19 @@ class LlvmSpec:
     cpu: str
     features: tuple[str, ...]
     float_abi: Literal["soft", "softfp", "hard"] | None = None
+    abi: str | None = None  # of RISC-V: which registers carry arguments
 
     @property
     def architecture(self) -> str:
         return self.triple.split("-", 1)[0]
+
+    @property
+    def is_aarch64(self) -> bool:
+        return self.architecture in ("aarch64", "arm64")
+
+    @property
+    def is_macos(self) -> bool:
+        return "-apple-" in self.triple
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +46,8 @@ class VectorSpec:
 
     width_bits: int
     register_count: int
+    # A multiply-add takes one factor from a lane of a register: no broadcast of its own.
+    multiplies_by_lane: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,13 +157,15 @@ class TargetSpec:
             "cpu": self.llvm.cpu,
             "features": self.llvm.features,  # LLVM reads them in order
             "float_abi": self.llvm.float_abi,
-            "vector": asdict(self.vector),
+            "vector": _set_facts(self.vector),
             "cache": asdict(self.cache),
             "cores": self.cores.count,
             "threads": threads,
             "tvm": tvm_version,
             "rules": rule_set_version,
         }
+        if self.llvm.abi is not None:
+            facts["abi"] = self.llvm.abi
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
@@ -161,6 +174,11 @@ class TargetSpec:
 
 
 LIMIT_NAMES = tuple(field.name for field in fields(LimitsSpec))
+
+
+def _set_facts(table: Any) -> dict[str, Any]:
+    """A table's facts but for those that are False: a fingerprint does not change with new ones."""
+    return {key: value for key, value in asdict(table).items() if value is not False}
 
 
 def _plain(value: Any) -> Any:

@@ -21,4 +21,6 @@ def tvm_target(spec: TargetSpec) -> tvm.target.Target:
         options["mattr"] = list(spec.llvm.features)
     if spec.llvm.float_abi is not None:
         options["mfloat-abi"] = spec.llvm.float_abi
+    if spec.llvm.abi is not None:
+        options["mabi"] = spec.llvm.abi
     return tvm.target.Target(options)

@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 
 from compiler.artifact.manifest import Artifact, read_artifact
-from compiler.errors import InputError, NotRunnableError, OtherMachineError, VerificationError
+from compiler.errors import (
+    InputError,
+    NotRunnableError,
+    OtherMachineError,
+    OtherProcessorError,
+    VerificationError,
+)
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.program import is_winograd
@@ -86,7 +92,10 @@ def check(
         _check_same_interface(opened, model)
         with runner:
             trial = choose_trial(model, inputs, seeds)
-            result = _check(runner, model, trial, per_kernel=per_kernel)
+            try:
+                result = _check(runner, model, trial, per_kernel=per_kernel)
+            except OtherProcessorError as refusal:
+                result = _not_run(f"{refusal.what}: {refusal.why}")
         if result.status is Status.FAILED and opened.manifest.model.digest != model.digest:
             other = "this is not the ONNX file that was compiled (another sha256)"
             result = replace(result, reason=f"{result.reason}; {other}")

@@ -175,6 +175,25 @@ def sums_in_registers(
     unroll_tile(sch, start, depth)
 
 
+def read_into_registers(sch: s_tir.Schedule, block: Any, operand: int) -> tuple[Any, int]:
+    """Copy what the block reads of an operand first; return the copy and how many axes it has.
+
+    Its axes are those of the block that the operand is read with, in the block's order: sums first,
+    their last one innermost.
+    """
+    statement = sch.get(block)
+    axes = [axis.var for axis in statement.iter_vars]
+    read = statement.reads[operand].source
+    load = next(load for load in match.loads(statement.body) if load.source.same_as(read))
+    used = [i for i, v in enumerate(axes) if any(match.uses(index, v) for index in load.indices)]
+    index_map = tirx.IndexMap.from_func(
+        lambda *given: tuple(given[i] for i in used),
+        ndim=len(axes),
+        index_dtype=match.index_type(sch, block),
+    )
+    return sch.reindex_cache_read(block, operand, "local", index_map), len(used)
+
+
 def contiguous_suffix(sch: s_tir.Schedule, block: Any) -> int:
     """How many innermost axes of a spatial block can be one loop without division in any index.
 

@@ -1,5 +1,6 @@
 """The names of all target specs in `target_specs/`."""
 
 X86 = ("icelake-server", "sapphire-rapids", "x86-64-v3", "x86-64-v4", "znver4")
-ARM = ("cortex-a72",)
-SHIPPED = tuple(sorted((*X86, *ARM)))
+ARM = ("cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1")
+RISCV = ("rv64gc", "rv64gcv")
+SHIPPED = tuple(sorted((*X86, *ARM, *RISCV)))

@@ -7,7 +7,9 @@ AMD64 Architecture Programmer's Manual, volume 3, appendix E (leaf 0x80000001).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from compiler.artifact.cpu_check_hwcap import AARCH64_BITS, RISCV_BITS
 from compiler.artifact.render import render
 from compiler.errors import ToolchainError
 
@@ -77,6 +79,13 @@ X86_BITS = {
 }
 
 
+_TABLES: dict[str, dict[str, Any]] = {
+    "x86_64": X86_BITS,
+    "aarch64": AARCH64_BITS,
+    "riscv64": RISCV_BITS,
+}
+
+
 def cpu_check_source(features: tuple[str, ...], *, architecture: str) -> str:
     """Return the C file that defines ``ts_missing_cpu_feature``.
 
@@ -87,7 +96,7 @@ def cpu_check_source(features: tuple[str, ...], *, architecture: str) -> str:
     Raises:
         ToolchainError: it is not known how to ask for one of them.
     """
-    table = X86_BITS if architecture == "x86_64" else {}
+    table = _TABLES.get(architecture, {})
     unknown = sorted(set(features) - set(table))
     if unknown:
         raise ToolchainError(
@@ -96,4 +105,6 @@ def cpu_check_source(features: tuple[str, ...], *, architecture: str) -> str:
             fix="drop the feature from the target's [llvm] features",
         )
     bits = sorted((table[name], name) for name in set(features))
+    if bits and architecture != "x86_64":
+        return render("cpu_check_hwcap.c.j2", bits=bits)
     return render("cpu_check.c.j2", bits=bits, uses_tiles=any(b.state & _TILE for b, _ in bits))

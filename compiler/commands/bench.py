@@ -84,6 +84,12 @@ def print_bench(result: BenchResult) -> None:
 def _rows(model: ModelTiming) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for timing in model.timings:
+        if timing.instruction_count:
+            each = model.instructions_for_each_mac
+            text = f"{timing.instruction_count:,} instructions"
+            text += f", {each:.3f} for each multiply-accumulate" if each else ""
+            rows.append((model.model, timing.engine, "-", "-", "-", text))
+            continue
         if timing.error:
             rows.append((model.model, timing.engine, "-", "-", "-", timing.error))
             continue

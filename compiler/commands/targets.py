@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import click
@@ -20,10 +21,21 @@ from compiler.target_spec import (
 class _Targets(click.Group):
     """``targets NAME`` is what people type first: say how it is written."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "check"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "check":
+            return super().get_command(ctx, cmd_name)
+        # By name: this one compiles a model, while listing and showing need the specs only.
+        found = importlib.import_module("compiler.commands.targets_check").command
+        assert isinstance(found, click.Command)
+        return found
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands and not args[0].startswith("-"):
+        if args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
             ctx.fail(f"write `tunesmith targets show {args[0]}`")
         return super().resolve_command(ctx, args)
 

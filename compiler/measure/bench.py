@@ -13,10 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from compiler.array_files import write_arrays
 from compiler.errors import InputError, LimitError, ToolchainError
 from compiler.measure.bench_result import OURS, BenchResult, EngineTiming, ModelTiming
 from compiler.measure.engine_process import EngineProcess, EngineRequest
+from compiler.runners.open_runner import open_runner
+from compiler.runners.runner import Runner
+from compiler.version import VERSION
 
 PEERS = ("onnxruntime", "openvino")
 DEFAULT_RUNS = 50
@@ -129,13 +134,19 @@ def _bench_model(
     report(f"{path.name}: compiling")
     model = load_model(path, shapes=shapes, values=values)
     artifact = folder / "artifact"
-    compile_model(
+    made = compile_model(
         model,
         target=conditions.target,
         output=artifact,
         threads=conditions.threads,
         verify="require" if conditions.verify else "skip",
     )
+    macs = sum(kernel["macs"] for kernel in made.report()["kernels"])
+    with open_runner(made, threads=conditions.threads) as runner:
+        if runner.is_emulated:
+            report(f"{path.name}: counting instructions")
+            timings = count_instructions(runner, peers, draw_inputs(model, seed=0))
+            return ModelTiming(model=path.stem, timings=timings, multiply_accumulates=macs)
     fixed = folder / "model.onnx"  # with the same shapes and values as the library has
     onnx.save(model.source, str(fixed))
     inputs = folder / "inputs.npz"
@@ -151,7 +162,29 @@ def _bench_model(
         for engine in (OURS, *peers)
     ]
     report(f"{path.name}: measuring")
-    return ModelTiming(model=path.stem, timings=time_engines(requests, conditions.runs))
+    timings = time_engines(requests, conditions.runs)
+    return ModelTiming(model=path.stem, timings=timings, multiply_accumulates=macs)
+
+
+def count_instructions(
+    runner: Runner, peers: Sequence[str], inputs: Mapping[str, np.ndarray]
+) -> tuple[EngineTiming, ...]:
+    """Return the instructions of one run of ours in an emulator, where times say nothing."""
+    counted = runner.run([inputs], count=True).instruction_count
+    machine = runner.machine.cpu
+    ours = EngineTiming(
+        engine=OURS,
+        version=VERSION,
+        settings={"machine": machine},
+        seconds=(),
+        error="" if counted else "this emulator does not count instructions",
+        instruction_count=counted,
+    )
+    missing = (
+        EngineTiming(engine=peer, version="", settings={}, seconds=(), error=f"not {machine}")
+        for peer in peers
+    )
+    return (ours, *missing)
 
 
 def time_engines(

@@ -21,6 +21,7 @@ class EngineTiming:
     settings: dict[str, str]
     seconds: tuple[float, ...]
     error: str = ""
+    instruction_count: int | None = None  # of one run, in an emulator, in place of times
 
     @property
     def minimum_us(self) -> float | None:
@@ -37,6 +38,13 @@ class ModelTiming:
 
     model: str
     timings: tuple[EngineTiming, ...]  # ours first
+    multiply_accumulates: int = 0  # of the ONNX file
+
+    @property
+    def instructions_for_each_mac(self) -> float | None:
+        """Of our library where an emulator counted its instructions."""
+        count = self.timings[0].instruction_count
+        return count / self.multiply_accumulates if count and self.multiply_accumulates else None
 
     def ratio(self, peer: str) -> float | None:
         """Peer's minimum over our minimum; None if the peer could not run the model."""
@@ -123,9 +131,12 @@ def _model_json(model: ModelTiming) -> dict[str, Any]:
                 "ratio": model.ratio(timing.engine),
                 "median_ratio": model.median_ratio(timing.engine),
                 "error": timing.error,
+                "instruction_count": timing.instruction_count,
             }
             for timing in model.timings
         ],
+        "multiply_accumulates": model.multiply_accumulates,
+        "instructions_for_each_mac": model.instructions_for_each_mac,
         "best_peer": best.engine if best else None,
         "ratio_to_best": model.ratio_to_best,
     }

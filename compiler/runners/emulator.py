@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from compiler.artifact.manifest import Artifact
-from compiler.errors import NotRunnableError
+from compiler.errors import OtherProcessorError
 from compiler.library_arrays import TensorSpec, checked_inputs, tensor_specs
 from compiler.runners.emulated_kernels import EmulatedKernels
 from compiler.runners.emulator_program import MODEL_PROGRAM, build_model_program
@@ -47,6 +47,10 @@ class EmulatorRunner:
     @property
     def machine(self) -> Machine:
         return self._emulator.machine
+
+    @property
+    def is_emulated(self) -> bool:
+        return True
 
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         arrays = [checked_inputs(self.inputs, given) for given in inputs]
@@ -84,7 +88,7 @@ class EmulatorRunner:
         options = counter.emulator_options if counter else ()
         done = self._emulator.start((MODEL_PROGRAM, *words), self._folder, options)
         if done.returncode == _OTHER_CPU:
-            raise NotRunnableError(
+            raise OtherProcessorError(
                 f"{self.machine.cpu} lacks the CPU feature {done.stderr.strip()}",
                 why=f"the library was compiled for {self._artifact.manifest.target.name}",
                 fix="name an emulated processor that has it in the target's [runner] command",

@@ -35,6 +35,10 @@ class NativeRunner:
     def machine(self) -> Machine:
         return this_machine()
 
+    @property
+    def is_emulated(self) -> bool:
+        return False
+
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         del count
         return RunnerResult(outputs=tuple(self._library.run(arrays) for arrays in inputs))

@@ -74,6 +74,10 @@ class Runner(Protocol):
     def machine(self) -> Machine:
         """Where the library runs; an emulator is named as one."""
 
+    @property
+    def is_emulated(self) -> bool:
+        """Whether times would be those of the emulator."""
+
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         """Run the library once on each set of inputs.
 

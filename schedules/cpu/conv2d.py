@@ -41,7 +41,8 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
     _, channels, _, width, *out_block = match.axis_extents(sch, epilogue)
     registers = spec.vector.register_count
-    tile = choose_tile(blocks, columns, registers)
+    by_lane = spec.vector.multiplies_by_lane and match.axis_extents(sch, conv)[-1] == lanes
+    tile = choose_tile(blocks, columns, registers, by_lane=by_lane)
     if channels * (out_block or [1])[0] != groups * blocks * lanes:
         tile = choose_dividing_tile(blocks, columns, width, registers)
     store = sch.cache_write(conv, 0, "local")
@@ -74,7 +75,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         steps.pad_rows(sch, pad, shared)
     sch.parallel(shared)
     sch.vectorize(inner[-1])
-    convolution_in_registers(sch, conv, depth=3)
+    convolution_in_registers(sch, conv, depth=3, by_lane=by_lane)
     steps.unroll_tile(sch, store, depth=3)
 
 

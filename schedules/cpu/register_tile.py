@@ -16,6 +16,8 @@ from schedules import match, steps
 # Weights come from the second-level cache: a vector in a cycle.
 FMAS_A_CYCLE, LOADS_A_CYCLE, WEIGHTS_A_CYCLE, FMA_LATENCY_CYCLES = 2, 2, 1, 4
 FLOAT_BYTES = 4
+# Vectors of weights that are loaded before they are used, where inputs are lanes of registers.
+WEIGHTS_IN_FLIGHT = 2
 # Vectors of output in a tile; many only where there are few positions.
 BLOCK_TILES = (1, 2, 3, 4, 6, 8)
 
@@ -47,7 +49,7 @@ class Tile:
         )
 
 
-def choose_tile(blocks: int, columns: int, registers: int) -> Tile:
+def choose_tile(blocks: int, columns: int, registers: int, *, by_lane: bool = False) -> Tile:
     """Return the tile with the fewest cycles for the whole output, of these the fewest loads.
 
     Blocks are divided evenly; the last tile of columns may be smaller than the others.
@@ -56,14 +58,21 @@ def choose_tile(blocks: int, columns: int, registers: int) -> Tile:
     Args:
         blocks: vectors of output at one position.
         columns: positions.
+        by_lane: inputs are loaded a vector at a time, as many as there are positions, and one
+            vector of weights is live beside the next.
     """
-    tiles = _fitting_tiles(blocks, columns, registers)
+    tiles = _fitting_tiles(blocks, columns, registers, by_lane=by_lane)
     return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
 
 
-def _fitting_tiles(blocks: int, columns: int, registers: int) -> Iterator[Tile]:
+def _fitting_tiles(
+    blocks: int, columns: int, registers: int, *, by_lane: bool = False
+) -> Iterator[Tile]:
     for block_tile in (count for count in BLOCK_TILES if blocks % count == 0):
-        room = max(1, (registers - block_tile - 1) // block_tile)
+        if by_lane:
+            room = max(1, (registers - WEIGHTS_IN_FLIGHT) // (block_tile + 1))
+        else:
+            room = max(1, (registers - block_tile - 1) // block_tile)
         for tile in range(1, min(columns, room) + 1):
             yield Tile(block_tile, tile)
 
@@ -97,11 +106,19 @@ def choose_dividing_tile(blocks: int, columns: int, row: int, registers: int) ->
     return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
 
 
-def convolution_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+def convolution_in_registers(
+    sch: s_tir.Schedule, conv: Any, depth: int, *, by_lane: bool = False
+) -> None:
     """Schedule a convolution's tile: input channels and taps outside, one vector innermost.
 
     Below its first `depth` loops the block has a tile of one batch, group and row.
+
+    Args:
+        by_lane: load a vector of blocked input channels at a time; products take its lanes.
     """
+    if by_lane:
+        _sums_by_lane(sch, conv, depth)
+        return
     loops = list(sch.get_loops(conv))[depth:]
     batch, group, block, row, column, lane, channel, *taps, inner_channel = loops
     # Channels innermost: LLVM unrolls that loop, and between taps it would find inputs to keep
@@ -111,3 +128,15 @@ def convolution_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None
     # Blocks inside columns: one broadcast input is live, beside the weights of all blocks.
     sch.reorder(batch, group, row, *reduction, column, block, lane)
     steps.sums_in_registers(sch, conv, reduction[0], (column, block, lane), depth)
+
+
+def _sums_by_lane(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+    """The like where the block of input channels is loaded as a vector for each position."""
+    inputs, axes = steps.read_into_registers(sch, conv, 0)
+    loops = list(sch.get_loops(conv))[depth:]
+    batch, group, block, row, column, lane, channel, *taps, inner_channel = loops
+    # Columns inside blocks: one vector of weights is live, beside the inputs of all columns.
+    sch.reorder(batch, group, row, channel, *taps, inner_channel, block, column, lane)
+    sch.compute_at(inputs, taps[-1], preserve_unit_loops=True)
+    steps.unroll_tile(sch, inputs, len(sch.get_loops(inputs)) - axes)
+    steps.sums_in_registers(sch, conv, channel, (inner_channel, block, column, lane), depth)

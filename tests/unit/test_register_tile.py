@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules.cpu.register_tile import FMAS_A_CYCLE, Tile, choose_tile
+from schedules.cpu.register_tile import FMAS_A_CYCLE, WEIGHTS_IN_FLIGHT, Tile, choose_tile
 
 REGISTERS = [16, 32]
 
@@ -18,6 +18,14 @@ def test_tile_fits_and_divides_the_blocks(blocks: int, columns: int, registers: 
     assert tile.columns <= columns
     if tile.columns > 1:  # accumulators, a vector of weights for each block, a broadcast input
         assert tile.accumulators + tile.blocks + 1 <= registers
+
+
+@given(st.integers(1, 64), st.integers(1, 200))
+def test_tile_with_vectors_of_inputs_fits(blocks: int, columns: int) -> None:
+    tile = choose_tile(blocks, columns, 32, by_lane=True)
+    assert blocks % tile.blocks == 0
+    if tile.columns > 1:  # accumulators, a vector of inputs for each column, weights
+        assert tile.accumulators + tile.columns + WEIGHTS_IN_FLIGHT <= 32
 
 
 @given(st.integers(1, 16), st.integers(12, 200), st.sampled_from(REGISTERS))

@@ -230,3 +230,32 @@ def test_validate_runs_every_check(
     for _, path, value, _, _ in refusals:
         with pytest.raises(TargetError):
             checks.validate(spec_with(tables(), path, value))
+
+
+@pytest.mark.parametrize(
+    ("check", "llvm", "what"),
+    [
+        (
+            checks.check_aarch64_cpu_is_known,
+            {"triple": "aarch64-unknown-linux-gnu", "cpu": "cortex-a7x", "features": []},
+            "[llvm] cpu `cortex-a7x` is not known",
+        ),
+        (
+            checks.check_feature_flags,
+            {"triple": "aarch64-unknown-linux-gnu", "cpu": "generic", "features": ["+svee"]},
+            "[llvm] feature `+svee` is not known",
+        ),
+        (
+            checks.check_riscv_has_an_abi,
+            {"triple": "riscv64-unknown-linux-gnu", "cpu": "generic-rv64", "features": []},
+            "[llvm] has no `abi`",
+        ),
+    ],
+)
+def test_arm_and_riscv_facts_that_are_refused(
+    check: Check, llvm: dict[str, Any], what: str
+) -> None:
+    spec = spec_with(x86_tables(), "llvm", llvm)
+    with pytest.raises(TargetError) as caught:
+        check(spec)
+    assert caught.value.what == f"target birch: {what}"
