@@ -68,6 +68,7 @@ class Lowering:
     target: Any  # TVM's
     stages: tuple[Any, ...]  # of `stages.graph_stages`
     build: Callable[..., CompiledKernel]  # func, name, input_count, outcome
+    rules: Any = None  # of `schedules.rules`; the family's if None
 
 
 def generate_by(
@@ -97,7 +98,7 @@ def generate_by(
 
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
-        kernel = schedule_kernel(name, func, count, spec, records)
+        kernel = schedule_kernel(name, func, count, spec, records, lowering.rules)
         built = lowering.build(kernel.func, name=name, input_count=count, outcome=kernel.outcome)
         return replace(built, layout_changes=layout_changes(func))
 

@@ -15,6 +15,7 @@ from compiler.artifact.write import write_artifact
 from compiler.artifact.write_mcu import write_mcu_artifact
 from compiler.code_generation import GeneratedCode, generate_code
 from compiler.errors import TargetError
+from compiler.fit import Fitted, fit, plan_hosted
 from compiler.mcu_code_generation import generate_mcu_code
 from compiler.target_spec import TargetSpec
 
@@ -24,17 +25,22 @@ class FamilyBuild:
     """The parts of `compile` that a family has for itself."""
 
     generate_code: Callable[..., GeneratedCode]  # arguments of code_generation.generate_code
+    # Code, spec, and what makes the code again, smaller.
+    plan: Callable[[GeneratedCode, TargetSpec, Callable[[], GeneratedCode]], Fitted]
     write_artifact: Callable[..., Artifact]  # arguments of artifact.write.write_artifact
 
 
 def _mcu_build(spec: TargetSpec) -> FamilyBuild:
     return FamilyBuild(
         generate_code=generate_mcu_code,
+        plan=fit,
         write_artifact=partial(write_mcu_artifact, board=board_of(spec)),
     )
 
 
-_CPU_BUILD = FamilyBuild(generate_code=generate_code, write_artifact=write_artifact)
+_CPU_BUILD = FamilyBuild(
+    generate_code=generate_code, plan=plan_hosted, write_artifact=write_artifact
+)
 _BUILDS: Mapping[str, Callable[[TargetSpec], FamilyBuild]] = {
     "cpu": lambda _: _CPU_BUILD,
     "mcu": _mcu_build,

@@ -23,24 +23,32 @@ def generate_mcu_code(
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
+    smaller: bool = False,
 ) -> GeneratedCode:
     """As `code_generation.generate_code`; each kernel is C, compiled by the spec's toolchain.
 
     `exact` changes nothing: there is no Winograd here.
+
+    Args:
+        smaller: less scratch and less code, more instructions for a run.
     """
     del exact
-    import tvm
-
     from compiler.kernels.build_c import build_c_kernel
     from compiler.stages.graph_stages import scalar_graph_stages
+    from compiler.tvm_target import tvm_target
+    from schedules.rules import MCU_RULES, SMALL_MCU_RULES
 
+    target = tvm_target(spec)
     lowering = Lowering(
-        target=tvm.target.Target({"kind": "c"}),
+        target=target,
         stages=scalar_graph_stages(spec),
         build=partial(
             build_c_kernel,
+            target=target,
             prefix=symbol_prefix(model.name),
             toolchain=find_toolchain(spec.toolchain.cc),
+            for_size=smaller,
         ),
+        rules=SMALL_MCU_RULES if smaller else MCU_RULES,
     )
     return generate_by(lowering, model, spec, records, jobs, dump_stages, report)

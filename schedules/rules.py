@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
@@ -49,6 +50,13 @@ MCU_RULES = (
     Rule("scalar-depthwise-conv2d", scalar_depthwise_conv2d),
     Rule("scalar-matmul", scalar_matmul),
     Rule("rows", rows),
+)
+
+# The like with less scratch and less code, for models that do not fit otherwise.
+SMALL_MCU_RULES = (
+    Rule("small-scalar-conv2d", partial(scalar_conv2d, unroll_taps=False)),
+    Rule("small-scalar-depthwise-conv2d", partial(scalar_depthwise_conv2d, whole_planes=False)),
+    *MCU_RULES[2:],
 )
 
 _RULES = {"cpu": CPU_RULES, "mcu": MCU_RULES}

@@ -1,4 +1,4 @@
-"""What a microcontroller's firmware needs besides the model: linker script, startup, build files."""
+"""What a firmware needs besides the model: linker script, startup code, build files."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _LIBRARIES = ("-lm", "-lpthread")
 class LibraryPaths:
     """The two libraries, relative to the artifact's folder."""
 
-    shared: str | None
+    shared: str
     static: str
 
 

@@ -105,7 +105,7 @@ def write_artifact(
         manifest = manifest_of(
             folder,
             linkable,
-            paths,
+            (paths.shared, paths.static),
             model,
             target,
             runner,
@@ -189,14 +189,18 @@ def _write_kernels(build: Path, model: Linkable) -> list[str]:
 def manifest_of(
     folder: Path,
     model: Linkable,
-    paths: LibraryPaths,
+    libraries: tuple[str | None, str],
     info: ModelInfo,
     target: TargetInfo,
     runner: RunnerInfo,
     provenance: Provenance,
     features: tuple[str, ...],
 ) -> Manifest:
-    """Return the manifest of a folder in which everything else is written."""
+    """Return the manifest of a folder in which everything else is written.
+
+    Args:
+        libraries: the shared one, if there is one, and the static one.
+    """
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
         format=FORMAT,
@@ -211,8 +215,8 @@ def manifest_of(
         memory=memory_totals(model),
         cpu_features=features,
         provenance=provenance,
-        shared_library=paths.shared,
-        static_library=paths.static,
+        shared_library=libraries[0],
+        static_library=libraries[1],
         files={path.relative_to(folder).as_posix(): file_digest(path) for path in written},
     )
 

@@ -11,7 +11,7 @@ from compiler.artifact.board import Board, board_files
 from compiler.artifact.entry import Linkable, entry_source, example_source, header_source
 from compiler.artifact.folder import replaced_folder
 from compiler.artifact.json_records import to_json
-from compiler.artifact.link import LibraryPaths, library_paths
+from compiler.artifact.link import library_paths
 from compiler.artifact.manifest import (
     MANIFEST_NAME,
     REPORT_NAME,
@@ -74,8 +74,7 @@ def write_mcu_artifact(
             linkable, relax_plan_bytes=relax_plan_bytes, library_bytes=library_bytes
         )
         write_file(folder / REPORT_NAME, to_json(report))
-        paths = LibraryPaths(shared=None, static=static)
-        manifest = manifest_of(folder, linkable, paths, model, target, runner, provenance, ())
+        manifest = manifest_of(folder, linkable, (None, static), model, target, runner, provenance, ())
         write_file(folder / MANIFEST_NAME, to_json(manifest))
     return Artifact(path=destination, manifest=manifest)
 

@@ -23,7 +23,9 @@ def build_c_kernel(
     prefix: str,
     input_count: int,
     outcome: ScheduleOutcome,
+    target: tvm.target.Target,
     toolchain: Toolchain,
+    for_size: bool = False,
 ) -> CompiledKernel:
     """Return a scheduled kernel as C source and as the object that the toolchain makes of it.
 
@@ -31,12 +33,12 @@ def build_c_kernel(
         name: C identifier; the file is named after it.
         prefix: of the model: symbols start with it, so that several models fit one firmware.
         input_count: how many of the function's parameters are inputs; they come first.
+        for_size: the source asks its compiler for small code.
 
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library, or there is no C for it.
         ToolchainError: the compiler refuses the source.
     """
-    target = tvm.target.Target({"kind": "c"})
     kernel = lower_kernel(
         func, name=name, input_count=input_count, target=target, prefix=f"{prefix}__"
     )
@@ -46,7 +48,7 @@ def build_c_kernel(
             kernel.functions.functions_items(), key=lambda item: str(item[0].name_hint)
         )
     ]
-    source = c_file(f"Kernel {name} ({outcome.name})", functions)
+    source = c_file(f"Kernel {name} ({outcome.name})", functions, for_size=for_size)
     code = _compiled(source, toolchain)
     prototypes = tuple(function.prototype for function in functions)
     return replace(kernel.compiled(name, outcome, code), source=source, prototypes=prototypes)

@@ -15,6 +15,10 @@ from tvm_ffi import structural
 from compiler.kernels.c_expressions import Expressions
 from compiler.kernels.c_types import c_type
 
+_SMALL_CODE = """#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os")
+#endif
+"""
 _HEADERS = "#include <math.h>\n#include <stdint.h>\n#include <string.h>\n"
 
 
@@ -36,10 +40,14 @@ def c_function(func: PrimFunc, symbol: str, input_count: int) -> CFunction:
     return _Writer(func, symbol, input_count).function()
 
 
-def c_file(title: str, functions: list[CFunction]) -> str:
-    """Return a source file that defines the functions."""
+def c_file(title: str, functions: list[CFunction], *, for_size: bool = False) -> str:
+    """Return a source file that defines the functions.
+
+    Args:
+        for_size: ask GCC, which has a word for it, for small code whatever its options are.
+    """
     helpers = {name: text for f in functions for name, text in f.helpers.items()}
-    parts = [f"/* {title}. Generated. */\n{_HEADERS}"]
+    parts = [f"/* {title}. Generated. */\n{_SMALL_CODE if for_size else ''}{_HEADERS}"]
     parts += [helpers[name] + "\n" for name in sorted(helpers)]
     # Some compilers want a prototype before an external definition.
     parts += ["".join(f"{f.prototype};\n" for f in functions)]

@@ -53,14 +53,16 @@ class FirmwareRunner:
     def machine(self) -> Machine:
         return self._board.machine
 
+    @property
+    def is_emulated(self) -> bool:
+        return True
+
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         arrays = [checked_inputs(self.inputs, given) for given in inputs]
         stack = self._start(arrays, runs=1)
         outputs = self._read(len(arrays))
         instructions = self._instructions(arrays[0]) if count and arrays else None
-        return RunnerResult(
-            outputs=outputs, instruction_count=instructions, stack_bytes=stack if count else None
-        )
+        return RunnerResult(outputs=outputs, instruction_count=instructions, stack_bytes=stack)
 
     def kernels(self, symbols: Sequence[KernelSymbol], weights: str | None) -> FirmwareKernels:
         return FirmwareKernels(self._artifact, self._board, symbols, weights)

@@ -16,22 +16,27 @@ from schedules.mcu.register_tile import choose_columns
 UNROLLED_TAPS = 4
 
 
-def scalar_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+def scalar_conv2d(
+    func: PrimFunc, spec: TargetSpec, *, unroll_taps: bool = True
+) -> s_tir.Schedule | None:
     """Sum a tile of channels x columns in registers; pad a row's inputs once for all channels.
 
     Matches: one block of role CONV2D, with padding before it and element-wise blocks after it.
     before: pad;  for n, o, y, x: for c, ky, kx: acc;   for n, o, y, x: epilogue
     after:  for n, y: (pad the rows needed; for o/lanes, x/tile: (for c, ky: unrolled kx, x, lane:
               acc; for lane, x: epilogue))
+
+    Args:
+        unroll_taps: the taps of a row, so that they share inputs; it takes more code.
     """
     kernel = fused_sum(func, role=roles.CONV2D, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
         return None
-    _schedule(kernel, spec)
+    _schedule(kernel, spec, UNROLLED_TAPS if unroll_taps else 1)
     return kernel.sch
 
 
-def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+def _schedule(kernel: FusedSum, spec: TargetSpec, most_taps: int) -> None:
     sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     extents = match.axis_extents(sch, conv)
     rows, columns, lanes, taps = extents[3], extents[4], extents[5], extents[8]
@@ -42,7 +47,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     if len(position) == 1 or match.extent(sch, position[0]) != rows:
         position = sch.split(steps.fuse_loops(sch, position), factors=[1, None])
     row, column = position
-    unrolled_taps = taps if taps <= UNROLLED_TAPS else 1
+    unrolled_taps = taps if taps <= most_taps else 1
     tile = choose_columns(columns, lanes, unrolled_taps, spec.vector.register_count)
     outer_column, inner_column = steps.split_drawn(sch, column, tile, spec.vector.register_count)
     steps.mark_tails(sch, outer_column)
@@ -52,7 +57,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
     if pad is not None:
         sch.compute_at(pad, row, preserve_unit_loops=True)
-    _sums_in_registers(sch, conv, depth=4, unroll_taps=taps <= UNROLLED_TAPS)
+    _sums_in_registers(sch, conv, depth=4, unroll_taps=taps <= most_taps)
     for loop in list(sch.get_loops(store))[4:]:
         sch.unroll(loop)
 

@@ -16,29 +16,35 @@ COLUMNS = 4  # with 9 weights and 6 inputs of a row 19 of 32 registers
 PLANE_SHARE = 16
 
 
-def scalar_depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+def scalar_depthwise_conv2d(
+    func: PrimFunc, spec: TargetSpec, *, whole_planes: bool = True
+) -> s_tir.Schedule | None:
     """Pad one channel's plane, or one row of it, then sum a few columns at a time.
 
     Matches: one block of role DEPTHWISE_CONV2D with its padding, element-wise blocks after it.
     before: pad;  for n, o, y, x: for ky, kx: acc;   for n, o, y, x: epilogue
     after:  for n, o: (pad plane; for y, x/4: (unrolled ky, kx, x: acc;  for x: epilogue))
+
+    Args:
+        whole_planes: where a plane is a small part of all; else a row is padded at a time.
     """
     del spec
     kernel = fused_sum(func, role=roles.DEPTHWISE_CONV2D, before=roles.PAD)
     if kernel is None or kernel.before is None:
         return None
-    _schedule(kernel)
+    _schedule(kernel, whole_planes=whole_planes)
     return kernel.sch
 
 
-def _schedule(kernel: FusedSum) -> None:
+def _schedule(kernel: FusedSum, *, whole_planes: bool) -> None:
     sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     _, channel, row, column = sch.get_loops(epilogue)
     planes = match.leading_size(sch, pad, axes=2)
     tile = steps.largest_divisor(match.extent(sch, column), COLUMNS)
     outer_column, _ = sch.split(column, factors=[None, tile])
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)
-    sch.compute_at(pad, channel if planes >= PLANE_SHARE else row, preserve_unit_loops=True)
+    whole = whole_planes and planes >= PLANE_SHARE
+    sch.compute_at(pad, channel if whole else row, preserve_unit_loops=True)
     sch.set_scope(conv, 0, "local")
     _sum_columns(sch, conv)
 

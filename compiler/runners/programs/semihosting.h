@@ -84,14 +84,22 @@ void ts_fault(void)
 
 /* ---- how deep the stack was ---- */
 
-extern uint32_t ts_stack_top[], ts_stack_limit[];
+extern uint32_t ts_stack_top[], ts_stack_floor[]; /* the floor: where variables end */
 #define PAINT 0xDEADBEEFu
+#define MOST_PAINTED_BYTES 262144u
 #define UNPAINTED_BYTES 256 /* of the painting function itself, and an interrupt's frame */
+
+static volatile uint32_t *lowest_painted(void)
+{
+    uintptr_t top = (uintptr_t)ts_stack_top, floor = (uintptr_t)ts_stack_floor;
+    uintptr_t bytes = top - floor > MOST_PAINTED_BYTES ? MOST_PAINTED_BYTES : top - floor;
+    return (volatile uint32_t *)(top - (bytes & ~(uintptr_t)3));
+}
 
 static __attribute__((noinline, unused)) void paint_stack(void)
 {
     volatile uint32_t here = 0;
-    volatile uint32_t *word = ts_stack_limit;
+    volatile uint32_t *word = lowest_painted();
     (void)here;
     while ((uintptr_t)word + UNPAINTED_BYTES < (uintptr_t)&here) {
         *word++ = PAINT;
@@ -101,7 +109,7 @@ static __attribute__((noinline, unused)) void paint_stack(void)
 /* Bytes between the top of the stack and the deepest word that was written. */
 static __attribute__((noinline, unused)) uint32_t painted_depth(void)
 {
-    const volatile uint32_t *word = ts_stack_limit;
+    const volatile uint32_t *word = lowest_painted();
     while (word < (const volatile uint32_t *)ts_stack_top && *word == PAINT) {
         word++;
     }
