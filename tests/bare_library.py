@@ -25,19 +25,16 @@ def host_mcu_spec() -> TargetSpec:
     return replace(
         load_target("cortex-m4f"),
         name="host-mcu",
-        toolchain=ToolchainSpec(cc=("cc",)),
+        # Else constants with pointers in them would lie in memory that a loader writes.
+        toolchain=ToolchainSpec(cc=("cc", "-fno-pie")),
         runner=RunnerSpec(kind="none"),
     )
 
 
-def bare_artifact(
-    model: onnx.ModelProto, folder: Path, spec: TargetSpec | None = None
-) -> Artifact:
+def bare_artifact(model: onnx.ModelProto, folder: Path, spec: TargetSpec | None = None) -> Artifact:
     """The artifact of a model for a microcontroller, not verified."""
     path = save(model, folder / "net.onnx")
-    return compile_model(
-        path, target=spec or host_mcu_spec(), output=folder / "out", verify="skip"
-    )
+    return compile_model(path, target=spec or host_mcu_spec(), output=folder / "out", verify="skip")
 
 
 def sources(artifact: Artifact) -> list[str]:

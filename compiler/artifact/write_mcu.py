@@ -74,7 +74,9 @@ def write_mcu_artifact(
             linkable, relax_plan_bytes=relax_plan_bytes, library_bytes=library_bytes
         )
         write_file(folder / REPORT_NAME, to_json(report))
-        manifest = manifest_of(folder, linkable, (None, static), model, target, runner, provenance, ())
+        manifest = manifest_of(
+            folder, linkable, (None, static), model, target, runner, provenance, ()
+        )
         write_file(folder / MANIFEST_NAME, to_json(manifest))
     return Artifact(path=destination, manifest=manifest)
 
@@ -113,7 +115,7 @@ def _build(folder: Path, model: Linkable, sources: list[str], toolchain: Toolcha
     objects = []
     for source in sources:
         built = f"{_BUILD_FOLDER}/{Path(source).stem}.o"
-        run_tool((*toolchain.cc, *flags, "-c", source, "-o", built), folder=folder)
+        run_tool((*toolchain.cc, *flags, "-Os", "-c", source, "-o", built), folder=folder)
         objects.append(built)
     for kernel in _used(model):
         built = f"{_BUILD_FOLDER}/{kernel.name}.o"

@@ -6,7 +6,6 @@ in and out as files of the host. All files are named relative to the folder that
 
 from __future__ import annotations
 
-import shutil
 import struct
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,14 +17,19 @@ from typing import Self
 import numpy as np
 
 from compiler.artifact.manifest import Artifact
-from compiler.errors import InputError, NotRunnableError
+from compiler.errors import InputError, NotRunnableError, ToolchainError
 from compiler.library_arrays import TensorSpec, checked_inputs, tensor_specs
 from compiler.runners.firmware_kernels import FirmwareKernels
-from compiler.runners.firmware_program import MODEL_FIRMWARE, build_model_firmware
+from compiler.runners.firmware_program import (
+    MODEL_FIRMWARE,
+    build_model_firmware,
+    loaded_bytes,
+)
 from compiler.runners.instruction_counter import InstructionCounter
 from compiler.runners.machine import Machine
 from compiler.runners.qemu_system import find_board
 from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
+from compiler.toolchain import find_toolchain
 
 _JOB, _INPUTS, _OUTPUTS, _RESULT = "job.bin", "inputs.bin", "outputs.bin", "result.bin"
 
@@ -63,6 +67,11 @@ class FirmwareRunner:
         outputs = self._read(len(arrays))
         instructions = self._instructions(arrays[0]) if count and arrays else None
         return RunnerResult(outputs=outputs, instruction_count=instructions, stack_bytes=stack)
+
+    @property
+    def firmware_bytes(self) -> int:
+        """Code, constants and weights of the firmware, its test harness included."""
+        return loaded_bytes((self._folder / MODEL_FIRMWARE).read_bytes())
 
     def kernels(self, symbols: Sequence[KernelSymbol], weights: str | None) -> FirmwareKernels:
         return FirmwareKernels(self._artifact, self._board, symbols, weights)
@@ -125,14 +134,13 @@ class FirmwareRunner:
 
 
 def _require_compiler(artifact: Artifact) -> None:
-    compiler = artifact.manifest.runner.cc[0]
-    if shutil.which(compiler) is None:
+    """Refuse before anything is run: the emulator alone has no firmware to start."""
+    try:
+        find_toolchain(artifact.manifest.runner.cc)
+    except ToolchainError as missing:
         raise NotRunnableError(
-            f"no compiler for {artifact.manifest.target.name}: `{compiler}` was not found",
-            why="it links the firmware that the emulator runs, and it is not on the PATH",
-            fix="install it (Debian and Ubuntu: apt-get install gcc-arm-none-eabi "
-            "libnewlib-arm-none-eabi, or gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf)",
-        )
+            missing.what, why="it links the firmware that the emulator runs", fix=missing.fix
+        ) from missing
 
 
 def _size_bytes(spec: TensorSpec) -> int:

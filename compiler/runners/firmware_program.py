@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -15,6 +16,7 @@ from compiler.toolchain import run_tool
 
 MODEL_FIRMWARE = "firmware_model.elf"
 KERNELS_FIRMWARE = "firmware_kernels.elf"
+_LOAD = 1  # PT_LOAD
 _TABLES = "firmware_tables.h"
 _LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections")
 _LIBRARIES = ("-lm", "-lc", "-lgcc")
@@ -106,3 +108,14 @@ def _kernel_tables(symbols: Sequence[KernelSymbol], weights: str | None, memory_
         f"static unsigned char kernel_memory[{memory_bytes}] __attribute__((aligned(16)));"
     )
     return "\n".join(lines) + "\n"
+
+
+def loaded_bytes(program: bytes) -> int:
+    """Bytes that an ELF program of 32 bits brings along, its zeros left out.
+
+    Source: System V ABI, ch. 5: program headers at e_phoff, each with p_filesz.
+    """
+    (start,) = struct.unpack_from("<I", program, 28)
+    size, count = struct.unpack_from("<HH", program, 42)
+    headers = (struct.unpack_from("<8I", program, start + i * size) for i in range(count))
+    return sum(header[4] for header in headers if header[0] == _LOAD)
