@@ -55,7 +55,7 @@ def generate_code(
     from compiler.tvm_target import tvm_target
 
     target = tvm_target(spec)
-    build = partial(build_kernel, target=target)
+    build = partial(build_kernel, target=target, scalable=spec.vector.scalable)
     stages = graph_stages(spec, exact=exact)
     lowering = Lowering(target=target, stages=stages, build=build)
     return generate_by(lowering, model, spec, records, jobs, dump_stages, report)

@@ -48,6 +48,8 @@ class VectorSpec:
     register_count: int
     # A multiply-add takes one factor from a lane of a register: no broadcast of its own.
     multiplies_by_lane: bool = False
+    # Registers may be shorter: generated code asks the processor (SVE, RVV).
+    scalable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,8 @@ CHUNK_COLUMNS = "tunesmith.chunk-columns"  # of WINOGRAD_OUTPUT: tiles of a chun
 LANE_SUMS = "lane-sums"  # [*rows, lane] over chunks: reduced lane by lane, in vectors
 ROW_VALUE = "row-value"  # of one row: computed once, read for all its elements
 
+# Loop annotation: a nest over lanes, columns and what is summed, for a function of the runtime.
+SUMS = "tunesmith.sums"
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"
 # Attention of one chunk of rows, all but the output as [*batch, chunk, ..., vector, lane].

@@ -18,6 +18,7 @@ from schedules.cpu.depthwise_conv2d import depthwise_conv2d
 from schedules.cpu.fallback import fallback
 from schedules.cpu.matmul import matmul
 from schedules.cpu.rows import rows
+from schedules.cpu.scalable_conv2d import scalable_conv2d
 from schedules.cpu.winograd import winograd
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
@@ -36,6 +37,7 @@ Fallback = Callable[[PrimFunc, TargetSpec], tuple[Schedule, str]]
 
 CPU_RULES = (
     Rule("attention", attention),
+    Rule("scalable-conv2d", scalable_conv2d),
     Rule("conv2d", conv2d),
     Rule("winograd", winograd),
     Rule("conv2d-transpose", conv2d_transpose),

@@ -38,10 +38,15 @@ _ELF32 = _Layout("10I", "3I2BH", ("I", 32), 48, name=0, info=3, other=4, shndx=5
 _ELF64 = _Layout("2I4Q2I2Q", "I2BH2Q", ("Q", 40), 60, name=0, info=1, other=2, shndx=3)
 
 
-def with_prefixed_symbols(code: bytes, rename: Callable[[str], str]) -> bytes:
+def with_prefixed_symbols(
+    code: bytes, rename: Callable[[str], str], ours: frozenset[str] = frozenset()
+) -> bytes:
     """Return the object with each defined global symbol `name` hidden and called ``rename(name)``.
 
     Calls inside the object follow, since they refer to symbols by number.
+
+    Args:
+        ours: names that the object expects from the library's runtime: they are renamed too.
 
     Raises:
         ToolchainError: `code` is not an ELF object and a name would have to change.
@@ -56,7 +61,7 @@ def with_prefixed_symbols(code: bytes, rename: Callable[[str], str]) -> bytes:
     layout = _ELF64 if code[4] == 2 else _ELF32
     out = bytearray(code)
     for headers, index, link in _symbol_tables(code, order, layout):
-        _rename_in_table(out, headers[index], headers[link], order, layout, rename)
+        _rename_in_table(out, headers[index], headers[link], order, layout, rename, ours)
     return bytes(out)
 
 
@@ -87,6 +92,7 @@ def _rename_in_table(
     order: str,
     layout: _Layout,
     rename: Callable[[str], str],
+    ours: frozenset[str],
 ) -> None:
     """Hide symbols; point renamed ones into a copy of the string table at the end of the file."""
     table = bytearray(out[strings[4] : strings[4] + strings[5]])
@@ -94,9 +100,10 @@ def _rename_in_table(
     for at in range(symbols[4], symbols[4] + symbols[5], struct.calcsize(entry)):
         fields = list(struct.unpack_from(entry, out, at))
         is_global = fields[layout.info] >> 4 != _LOCAL_BINDING
-        if not is_global or fields[layout.shndx] == _UNDEFINED_SECTION:
-            continue
         name = table[fields[layout.name] : table.index(0, fields[layout.name])].decode()
+        is_foreign = fields[layout.shndx] == _UNDEFINED_SECTION and name not in ours
+        if not is_global or is_foreign:
+            continue
         if rename(name) != name:
             fields[layout.name] = len(table)
             table += rename(name).encode() + b"\0"

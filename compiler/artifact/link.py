@@ -20,6 +20,8 @@ _LINK_FLAGS = (
     *("-shared", "-static-libgcc", "-Wl,--build-id=none", "-Wl,--no-undefined"),
     *("-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"),
 )
+# Runtime sources that only kernels call, after the check of the processor.
+_ABOVE_BASELINE = {"sve_sums.c": ("-mcpu=generic+sve",)}
 _LIBRARIES = ("-lm", "-lpthread")
 
 
@@ -73,7 +75,8 @@ def compile_sources(
         built = f"{build}/{number:02d}_{Path(source).stem}.o"
         # .incbin is searched in the folders of -I, as #include is.
         includes = ("-Iinclude", "-Isrc")
-        flags = (*_COMPILE_FLAGS, *_baseline(triple), f"-DTUNESMITH_PREFIX={prefix}", *includes)
+        baseline = _ABOVE_BASELINE.get(Path(source).name, _baseline(triple))
+        flags = (*_COMPILE_FLAGS, *baseline, f"-DTUNESMITH_PREFIX={prefix}", *includes)
         command = (*toolchain.cc, *flags, f"-frandom-seed={built}", "-c", source, "-o", built)
         run_tool(command, folder=folder)
         return built

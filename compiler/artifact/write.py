@@ -48,6 +48,8 @@ from compiler.toolchain import Toolchain
 _PUBLIC_HEADER = "tunesmith.h"
 _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
+# Where functions that kernels call are.
+_RUNTIME_FUNCTIONS = {"tunesmith_sve_sums": "sve_sums.c"}
 _BUILD_FOLDER = "build"
 
 
@@ -136,11 +138,15 @@ def _write_sources(
         "examples/main.c": example_source(model).encode(),
         "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix).encode(),
     }
-    texts |= {f"src/runtime/{name}": (runtime / name).read_bytes() for name in _RUNTIME_FILES}
+    called = {symbol for kernel in model.kernels.values() for symbol in kernel.runtime_symbols}
+    more = tuple(_RUNTIME_FUNCTIONS[symbol] for symbol in sorted(called))
+    texts |= {
+        f"src/runtime/{name}": (runtime / name).read_bytes() for name in (*_RUNTIME_FILES, *more)
+    }
     blobs = {f"src/{name}": data for name, data in weights_sources(model.weights, weights, prefix)}
     for name, data in (texts | blobs).items():
         write_file(folder / name, data)
-    runtime_sources = (f"src/runtime/{name}" for name in _RUNTIME_SOURCES)
+    runtime_sources = (f"src/runtime/{name}" for name in (*_RUNTIME_SOURCES, *more))
     return [f"src/{prefix}.c", f"src/{prefix}_cpu.c", *runtime_sources, next(iter(blobs))]
 
 
@@ -179,7 +185,9 @@ def _write_kernels(build: Path, model: Linkable) -> list[str]:
     written = []
     for number, name in enumerate(names):
         code = with_prefixed_symbols(
-            model.kernels[name].object_code, lambda symbol: prefixed_symbol(model.prefix, symbol)
+            model.kernels[name].object_code,
+            lambda symbol: prefixed_symbol(model.prefix, symbol),
+            frozenset(model.kernels[name].runtime_symbols),
         )
         write_file(build / f"kernel_{number:04d}.o", code)
         written.append(f"{build.name}/kernel_{number:04d}.o")

@@ -18,6 +18,7 @@ from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
+from compiler.kernels.scalable_sums import SUMS_FUNCTION
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 
 # Calls that would need TVM's runtime library when the model runs.
@@ -39,17 +40,21 @@ def build_kernel(
     input_count: int,
     outcome: ScheduleOutcome,
     target: tvm.target.Target,
+    scalable: bool = False,
 ) -> CompiledKernel:
     """Return machine code by LLVM for a scheduled kernel.
 
     Args:
         name: C identifier; symbols of the phases start with it.
         input_count: how many of the function's parameters are inputs; they come first.
+        scalable: vectors have the length that the processor has.
 
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library, or TVM has no code for it.
     """
-    kernel = lower_kernel(func, name=name, input_count=input_count, target=target)
+    kernel = lower_kernel(
+        func, name=name, input_count=input_count, target=target, scalable=scalable
+    )
     try:
         code = _object(kernel.functions, target)
     except Exception as cause:  # TVM's checks raise many kinds
@@ -67,7 +72,8 @@ class LoweredKernel:
 
     def compiled(self, name: str, outcome: ScheduleOutcome, code: bytes) -> CompiledKernel:
         """Return the kernel with its machine code, an ELF object."""
-        libm = tuple(s for s in undefined_symbols(code) if s not in _MEMORY_FUNCTIONS)
+        ours = {SUMS_FUNCTION}
+        needed = set(undefined_symbols(code)) - _MEMORY_FUNCTIONS
         return CompiledKernel(
             name=name,
             phases=self.phases,
@@ -75,7 +81,8 @@ class LoweredKernel:
             schedule=outcome,
             object_code=code,
             code_bytes=code_bytes(code),
-            libm_symbols=libm,
+            libm_symbols=tuple(sorted(needed - ours)),
+            runtime_symbols=tuple(sorted(needed & ours)),
         )
 
 
@@ -86,11 +93,13 @@ def lower_kernel(
     input_count: int,
     target: tvm.target.Target,
     prefix: str = "",
+    scalable: bool = False,
 ) -> LoweredKernel:
     """Return the functions of a scheduled kernel.
 
     Args:
         prefix: of the symbols of its phases, before the kernel's name.
+        scalable: as `build_kernel` has it.
 
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library, or TVM cannot lower it.
@@ -100,7 +109,7 @@ def lower_kernel(
     if pairs:  # the two pointers may be equal: a compiler must not be told otherwise
         func = func.without_attr("tirx.noalias")
     try:
-        kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target)))
+        kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target, scalable=scalable)))
         symbols = _symbols(prefix + name, kernel)
         functions = {
             GlobalVar(symbol): expand_elementary(phase.func).with_attr("global_symbol", symbol)

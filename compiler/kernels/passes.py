@@ -11,6 +11,7 @@ from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
 from compiler.kernels.loop_tails import peel_tails
+from compiler.kernels.scalable_sums import call_sums
 from compiler.kernels.vector_tails import split_vector_tails
 
 
@@ -24,13 +25,18 @@ def _pass(rewrite: Callable[[PrimFunc], PrimFunc]) -> Any:
     return tirx.transform.prim_func_pass(run, opt_level=0, name=f"tunesmith.{rewrite.__name__}")
 
 
-def lower_to_loops(func: PrimFunc, target: tvm.target.Target) -> PrimFunc:
+def lower_to_loops(
+    func: PrimFunc, target: tvm.target.Target, *, scalable: bool = False
+) -> PrimFunc:
     """Return the scheduled function without blocks: loops, flat buffers, vector accesses.
 
     The order is TVM's own for CPUs, up to where it would make a packed-argument function.
+
+    Args:
+        scalable: vector loops become plain ones, which LLVM vectorizes for any length.
     """
     tir, blocks = tirx.transform, s_tir.transform
-    vectors = target.kind.name != "c"  # C has none: vector loops are loops, for its compiler
+    vectors = not scalable and target.kind.name != "c"  # C has none: its compiler makes them
     passes = [
         tir.BindTarget(target),
         blocks.CanonicalizeLoop(),
@@ -47,6 +53,7 @@ def lower_to_loops(func: PrimFunc, target: tvm.target.Target) -> PrimFunc:
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
+        *([_pass(call_sums)] if scalable else []),
         *([_pass(split_vector_tails)] if vectors else []),
         tir.VectorizeLoop(vectors),
         tir.StorageRewrite(),

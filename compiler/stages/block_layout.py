@@ -117,6 +117,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         self,
         mod: IRModule,
         lanes: int,
+        scalable: bool,
         choose: Callable[[Conv2dSignature], TileGrid | None],
         onnx_names: dict[str, str],
         wanted: set[Any],
@@ -124,6 +125,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         super().__init__(mod)
         self._wanted = wanted
         self._lanes = lanes
+        self._scalable = scalable
         self._choose_winograd = choose
         self._name = ""  # of the variable that is being bound
         self._blocked: dict[Any, _Blocked] = {}
@@ -219,7 +221,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         self, sig: Conv2dSignature, weight: np.ndarray, source: Any, block: int | None
     ) -> Any:
         """One group; `source` plain or blocked, the result blocked if `block` says so."""
-        lanes = conv2d_lanes(sig, self._lanes)
+        lanes = conv2d_lanes(sig, self._lanes, scalable=self._scalable)
         in_block = shape_of(source)[4] if len(shape_of(source)) == 5 else None
         grid = None if in_block is None else self._choose_winograd(sig)
         if grid is None:
@@ -382,7 +384,9 @@ def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRM
         return None if exact else choose_winograd(sig, spec, arena_bytes)
 
     lanes = spec.lanes(dtype_bits=32)
-    blocker = _Blocker(mod, lanes, choose, names, _wanted_blocked(mod["main"]))
+    blocker = _Blocker(
+        mod, lanes, spec.vector.scalable, choose, names, _wanted_blocked(mod["main"])
+    )
     main = blocker.visit_expr(mod["main"])
     out = blocker.builder_.get()
     out["main"] = main

@@ -54,6 +54,7 @@ def _is_possible(sig: Conv2dSignature, spec: TargetSpec) -> bool:
     lanes = spec.lanes(dtype_bits=32)
     return (
         spec.family == "cpu"
+        and not spec.vector.scalable  # transforms need vectors of a known length
         and sig.kernel == (TAPS, TAPS)
         and sig.strides == sig.dilation == (1, 1)
         and sig.groups == 1

@@ -66,7 +66,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         # innermost: then whole vectors are stored or none, without a test for each element.
         whole_blocks = channels == groups * blocks * lanes
         inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
-    chunk, row = sch.split(row, factors=[None, _chunk_rows(kernel, rows, spec)])
+    chunk, row = sch.split(row, factors=[None, chunk_rows(kernel, rows, spec)])
     sch.reorder(batch, outer_channel, chunk, row, outer_column, *inner)
     shared = sch.fuse(batch, outer_channel, chunk)
     for moved in (store, conv):
@@ -79,7 +79,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     steps.unroll_tile(sch, store, depth=3)
 
 
-def _chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
+def chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
     """Output rows for which padded rows are made together: neighbours read the same ones."""
     if kernel.before is None:
         return 1

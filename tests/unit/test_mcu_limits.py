@@ -18,11 +18,11 @@ from tests.onnx_models import conv_net_model, make_model, weights
 VWW_REFUSAL = """\
 the model needs 221,184 bytes of RAM
   why: beside its stack board64 has 57,344 in sram; largest tensors: Relu__11:0 (147,456 bytes), \
-model_1/activation_1/Relu;mo.../batchnorm/sub1__89:0 (110,592 bytes), \
+model_1/activation_1/Relu;mo...ation_1/batchnorm/sub1__89:0 (110,592 bytes), \
 Relu__5:0 (73,728 bytes); kernels that need most: \
-Conv+Relu of model_1/activat...n_2_1/batchnorm/sub1 (221,184 bytes), \
-Conv+Relu of model_1/activat...ion_1/batchnorm/sub1 (187,812 bytes), \
-Conv+Relu of model_1/activat...n_3_1/batchnorm/sub1 (184,920 bytes); \
+Conv+Relu of model_1/activat...alization_2_1/batchnorm/sub1 (221,184 bytes), \
+Conv+Relu of model_1/activat...rmalization_1/batchnorm/sub1 (187,812 bytes), \
+Conv+Relu of model_1/activat...alization_3_1/batchnorm/sub1 (184,920 bytes); \
 tried: the order of calls with the least memory, results in the place of inputs, \
 padding one row at a time, code for size, without unrolled taps
   fix: use a target with more memory, a smaller input shape, or a smaller model"""

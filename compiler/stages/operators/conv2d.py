@@ -9,7 +9,7 @@ import numpy as np
 from tvm import relax, te, topi
 
 from compiler.stages.constants import constant_array
-from compiler.stages.operators.channel_blocks import narrowest_lanes
+from compiler.stages.operators.channel_blocks import channel_block, narrowest_lanes
 from compiler.stages.operators.conv2d_signature import (
     Conv2dSignature,
     conv2d_signature,
@@ -97,12 +97,18 @@ def pack_conv2d_weight(
     return np.ascontiguousarray(blocked.transpose(0, 1, 3, 5, 6, 4, 2))
 
 
-def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int) -> int:
+def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int, *, scalable: bool = False) -> int:
     """Width of an output-channel block: the target's vector, or less where there are few channels.
 
     With several groups a block must not reach into the next group, so it divides the group.
+
+    Args:
+        scalable: a block is no register: one that divides the channels wastes nothing.
     """
     lanes = vector_lanes
+    block = channel_block(sig.out_channels, vector_lanes) if scalable else None
+    if sig.groups == 1 and block is not None:
+        return block
     if sig.groups > 1:
         while sig.group_out_channels % lanes:
             lanes //= 2

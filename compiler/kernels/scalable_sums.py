@@ -1,0 +1,141 @@
+"""Sums of products that a function of the library's runtime computes in scalable vectors.
+
+LLVM keeps no accumulator of unknown size in a register, so a schedule leaves a nest of loops
+marked `roles.SUMS`, and here it becomes one call of `runtime/sve_sums.c` with the nest's extents
+and strides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.tirx import PrimFunc
+from tvm_ffi import structural
+
+from compiler.kernels.variables import replaced
+from schedules import match
+from schedules.roles import SUMS
+
+SUMS_FUNCTION = "tunesmith_sve_sums"
+SUMMED_LOOPS = 4  # channels, taps down and across, channels of a block
+
+
+def call_sums(func: PrimFunc) -> PrimFunc:
+    """Return the function with each marked nest replaced by a call.
+
+    A nest whose operands do not lie in memory as the function expects stays a nest of loops.
+    """
+
+    def visit(loop: Any, mutator: Any) -> Any:
+        if SUMS not in loop.annotations:
+            return mutator.default_mutate(loop)
+        call = _call(loop)
+        return _plain(loop) if call is None else call
+
+    return func.with_body(structural.structural_mutate(func.body, [(tirx.For, visit)]))
+
+
+def _plain(loop: Any) -> Any:
+    return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """A loop of a nest: how often it runs, by how many elements its operands' addresses grow."""
+
+    extent: int
+    sums: int
+    inputs: int
+    weights: int
+
+
+def _call(marked: Any) -> Any | None:
+    """The call in place of the nest; None if the function cannot compute it."""
+    nest, store = _nest(marked)
+    loads = _operands(store)
+    if loads is None:
+        return None
+    variables = [one.loop_var for one in nest]
+    strides = [coefficients(load.indices[0], variables) for load in loads]
+    if None in strides:
+        return None
+    lane, *others = (
+        _Loop(int(one.extent), *steps)
+        for one, *steps in zip(nest, *(s for s in strides if s), strict=True)
+    )
+    numbers = _arguments(lane, others)
+    if numbers is None:
+        return None
+    pointers = [_first(load, variables) for load in loads]
+    words = [tirx.const(number, "int32") for number in numbers]
+    return tirx.Evaluate(tirx.call_extern("int32", SUMS_FUNCTION, *pointers, *words))
+
+
+def _arguments(lane: _Loop, others: Sequence[_Loop]) -> list[int] | None:
+    """Extents and strides in the order of `SUMS_FUNCTION`; loops that run once are gone."""
+    columns = [loop for loop in others if loop.sums]
+    summed = [loop for loop in others if not loop.sums]
+    column = columns[0] if columns else _Loop(1, 0, 0, 0)
+    fits = (lane.sums, lane.inputs, lane.weights) == (1, 0, 1) and column.weights == 0
+    if not fits or len(columns) > 1 or len(summed) > SUMMED_LOOPS:
+        return None
+    summed = [_Loop(1, 0, 0, 0)] * (SUMMED_LOOPS - len(summed)) + summed
+    return [
+        *(column.extent, lane.extent, *(loop.extent for loop in summed)),
+        *(column.sums, column.inputs),
+        *(loop.inputs for loop in summed),
+        *(loop.weights for loop in summed),
+    ]
+
+
+def _nest(loop: Any) -> tuple[list[Any], Any]:
+    """The loops from the marked one inwards, and the statement inside; unit loops are gone."""
+    loops = [loop]
+    while isinstance(loops[-1].body, tirx.For):
+        loops.append(loops[-1].body)
+    return loops, loops[-1].body
+
+
+def _operands(store: Any) -> tuple[Any, Any, Any] | None:
+    """The loads of ``sums = sums + inputs * weights`` in float32."""
+    if not isinstance(store, tirx.BufferStore) or str(store.buffer.ty.dtype) != "float32":
+        return None
+    value = store.value
+    if not isinstance(value, tirx.Add) or not isinstance(value.b, tirx.Mul):
+        return None
+    factors = (value.b.a, value.b.b)
+    if not all(isinstance(load, tvm.ir.TensorLoad) for load in (value.a, *factors)):
+        return None
+    if not value.a.source.same_as(store.buffer):
+        return None
+    return (value.a, *factors)
+
+
+def coefficients(index: Any, variables: Sequence[Any]) -> list[int] | None:
+    """The factor of each variable in a linear expression, None if it is not linear in them."""
+    if isinstance(index, tirx.Cast):
+        return coefficients(index.value, variables)
+    found = [int(index.same_as(variable)) for variable in variables]
+    if any(found) or not any(match.uses(index, variable) for variable in variables):
+        return found
+    if isinstance(index, tirx.Add | tirx.Sub):
+        left, right = coefficients(index.a, variables), coefficients(index.b, variables)
+        sign = 1 if isinstance(index, tirx.Add) else -1
+        if left is None or right is None:
+            return None
+        return [a + sign * b for a, b in zip(left, right, strict=True)]
+    if isinstance(index, tirx.Mul) and isinstance(index.b, tirx.IntImm):
+        inner = coefficients(index.a, variables)
+        return None if inner is None else [a * int(index.b) for a in inner]
+    return None
+
+
+def _first(load: Any, variables: Sequence[Any]) -> Any:
+    """The address of the element that the nest begins with."""
+    for variable in variables:
+        load = replaced(load, variable, tirx.const(0, str(variable.ty.dtype)))
+    return tirx.address_of(load)

@@ -1,0 +1,77 @@
+"""Direct convolution for vectors of a length that only the processor knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import s_tir
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules import match, roles, steps
+from schedules.cpu.conv2d import chunk_rows
+from schedules.cpu.register_tile import FLOAT_BYTES
+from schedules.fused import FusedSum, fused_sum
+
+
+def scalable_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+    """Leave a tile of sums to a function that knows the vectors; it is marked `roles.SUMS`.
+
+    Matches: as `conv2d`, where the output's block is that of the weights, or there is no block.
+    before: for n, o, y, x: for c, ky, kx: acc;   for n, o, y, x: epilogue
+    after:  parallel n, o, chunk of y: (pad the rows needed;
+              for y, x/tile: (for x: 0;   marked: for lane, x, c, ky, kx: acc;
+                              for x, lane: epilogue))
+    """
+    if not spec.vector.scalable:
+        return None
+    kernel = fused_sum(func, role=roles.CONV2D, before=roles.PAD)
+    if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) not in (4, 5):
+        return None
+    _, groups, blocks, _, _, lanes = match.axis_extents(kernel.sch, kernel.main)[:6]
+    _, channels, _, _, *out_block = match.axis_extents(kernel.sch, kernel.epilogue)
+    if (
+        out_block not in ([], [lanes])
+        or channels * (out_block or [1])[0] != groups * blocks * lanes
+    ):
+        return None
+    _schedule(kernel, spec)
+    return kernel.sch
+
+
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
+    _, _, _, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
+    plain = len(match.axis_extents(sch, epilogue)) == 4
+    if match.axis_extents(sch, epilogue)[2] != rows:  # pointwise: all positions are one row
+        steps.flatten_axes(sch, epilogue, 2, 2)
+    batch, channel, *position = sch.get_loops(epilogue)
+    if plain:
+        channel, lane = sch.split(channel, factors=[None, lanes])
+    else:
+        lane = position.pop()
+    if len(position) == 1 or match.extent(sch, position[0]) != rows:
+        position = sch.split(steps.fuse_loops(sch, position), factors=[1, None])
+    row, column = position
+    # A tile's sums stay in the first cache level until the epilogue reads them.
+    fitting = spec.cache.l1d_bytes // 4 // (lanes * FLOAT_BYTES)
+    tile = steps.largest_divisor(columns, max(1, fitting))
+    outer_column, inner_column = sch.split(column, factors=[None, tile])
+    chunk, row = sch.split(row, factors=[None, chunk_rows(kernel, rows, spec)])
+    inner = (lane, inner_column) if plain else (inner_column, lane)
+    sch.reorder(batch, channel, chunk, row, outer_column, *inner)
+    shared = sch.fuse(batch, channel, chunk)
+    sch.compute_at(conv, outer_column, preserve_unit_loops=True)
+    if pad is not None:
+        steps.pad_rows(sch, pad, shared)
+    sch.parallel(shared)
+    _mark_sums(sch, conv, depth=3)
+
+
+def _mark_sums(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+    """Start the sums, then one nest over lanes, columns and all that is summed."""
+    loops = list(sch.get_loops(conv))[depth:]
+    batch, group, block, row, column, lane, channel, *taps, inner_channel = loops
+    sch.reorder(batch, group, block, row, lane, column, channel, *taps, inner_channel)
+    sch.decompose_reduction(conv, batch)
+    sch.annotate(lane, roles.SUMS, 1)
