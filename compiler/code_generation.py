@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.onnx_import.model import Model
@@ -50,6 +52,36 @@ def generate_code(
     """
     # TVM takes more than a second to import: bad input should be refused before that.
     from compiler.kernels.build import build_kernel
+    from compiler.stages.graph_stages import graph_stages
+    from compiler.tvm_target import tvm_target
+
+    target = tvm_target(spec)
+    build = partial(build_kernel, target=target, scalable=spec.vector.scalable)
+    stages = partial(graph_stages, spec, exact=exact)
+    lowering = Lowering(target=target, stages=stages, build=build)
+    return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lowering:
+    """What a family of targets does with a graph and with each of its scheduled kernels."""
+
+    target: Any  # TVM's
+    stages: Callable[..., tuple[Any, ...]]  # of `stages.graph_stages`, with `joins_apart`
+    build: Callable[..., CompiledKernel]  # func, name, input_count, outcome
+    rules: Any = None  # of `schedules.rules`; the family's if None
+
+
+def generate_by(
+    lowering: Lowering,
+    model: Model,
+    spec: TargetSpec,
+    records: Records,
+    jobs: int,
+    dump_stages: Path | None,
+    report: Callable[[str], None],
+) -> GeneratedCode:
+    """Run the stages, schedule the kernels and build their code, as `lowering` says."""
     from compiler.onnx_import.to_relax import to_relax
     from compiler.relax_program import extract_program
     from compiler.scheduling import (
@@ -58,15 +90,13 @@ def generate_code(
         relax_plan_bytes,
         schedule_kernel,
     )
-    from compiler.stages.graph_stages import graph_stages
     from compiler.stages.stage import run_stages
-    from compiler.tvm_target import tvm_target
 
     may_grow = spec.is_hosted and spec.limits.ram_bytes is None  # else memory is scarce
     report("import")
-    target, graph = tvm_target(spec), to_relax(model)
+    target, graph = lowering.target, to_relax(model)
     for joins_apart in (True, False):
-        stages = graph_stages(spec, exact=exact, joins_apart=joins_apart)
+        stages = lowering.stages(joins_apart=joins_apart)
         mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
         workloads = distinct_workloads(mod, extract_program(mod, model))
         nothing = dict.fromkeys(workloads.functions, KernelMemory())
@@ -75,15 +105,8 @@ def generate_code(
 
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
-        kernel = schedule_kernel(name, func, count, spec, records)
-        built = build_kernel(
-            kernel.func,
-            name=name,
-            input_count=count,
-            outcome=kernel.outcome,
-            target=target,
-            scalable=spec.vector.scalable,
-        )
+        kernel = schedule_kernel(name, func, count, spec, records, lowering.rules)
+        built = lowering.build(kernel.func, name=name, input_count=count, outcome=kernel.outcome)
         return replace(built, layout_changes=layout_changes(func))
 
     report("kernels")

@@ -37,7 +37,7 @@ def load(path: str | Path, threads: int = 1) -> Library:
         model = abi.open_model(_unique_spelling(artifact), artifact.manifest.symbol_prefix)
     except (OSError, AttributeError, ValueError) as cause:
         raise ArtifactError(
-            f"{artifact.path}: {artifact.manifest.shared_library} cannot be loaded",
+            f"{artifact.path}: {artifact.library_path.name} cannot be loaded",
             why=str(cause),
             fix="compile the model again on this machine",
         ) from cause
@@ -229,7 +229,7 @@ def _unique_spelling(artifact: Artifact) -> str:
     glibc gives back what it loaded before from an equal path, even if there is another file
     there now. Each bit of the digest's first 16 digits is one slash or two.
     """
-    shared = Path(artifact.manifest.shared_library)
+    shared = artifact.library_path.relative_to(artifact.path)
     digest = int(artifact.manifest.files[shared.as_posix()][:16], 16)
     slashes = "".join("./" if digest >> bit & 1 else ".//" for bit in range(64))
     return f"{(artifact.path / shared).parent.resolve()}/{slashes}{shared.name}"

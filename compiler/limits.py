@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from compiler.errors import LimitError
 from compiler.memory_plan import MemoryPlan
-from compiler.program import CompiledKernel, Program
+from compiler.program import CompiledKernel, KernelCall, Program
 from compiler.target_spec import TargetSpec
 from compiler.target_tables import LIMIT_NAMES
 
 _HELD = ("flash_bytes", "ram_bytes", "library_bytes")
+_HELD_BY_RUNNING = ("stack_bytes", "instruction_count")  # a microcontroller's, in its emulator
+_LONGEST_NAME = 60
 _LARGEST = 3  # how many tensors or kernels an error names
 
 
@@ -19,10 +21,14 @@ def check_limits(
     program: Program,
     kernels: Mapping[str, CompiledKernel],
     plan: MemoryPlan,
+    tried: Sequence[str] = (),
 ) -> None:
-    """Refuse a model that needs more RAM or flash than the target's limits.
+    """Refuse a model that needs more RAM or flash than the target's limits and memory.
 
     RAM is the planned regions, flash the kernels' code and the weights.
+
+    Args:
+        tried: what was done already to make it fit, for the error.
 
     Raises:
         LimitError: with the amount, the limit, and what needs most.
@@ -30,8 +36,20 @@ def check_limits(
     flash = sum(kernel.code_bytes for kernel in kernels.values())
     flash += sum(array.nbytes for array in program.constants.values())
     ram = sum(region.size_bytes for region in plan.regions)
-    _check("ram_bytes", "RAM", ram, spec.limits.ram_bytes, _largest_buffers(program, plan))
-    _check("flash_bytes", "flash", flash, spec.limits.flash_bytes, _largest_constants(program))
+    most_ram = f"largest tensors: {_largest_buffers(program, plan)}; kernels that need most: "
+    most_ram += _hungriest_calls(program, plan)
+    most_flash = f"largest weights: {_largest_constants(program)}; kernels with most code: "
+    most_flash += _longest_kernels(kernels)
+    _check_memory(spec, plan, ram, most_ram, tried)
+    _check("ram_bytes", "RAM", ram, spec.limits.ram_bytes, most_ram, tried)
+    _check("flash_bytes", "flash", flash, spec.limits.flash_bytes, most_flash, tried)
+
+
+def arena_room(spec: TargetSpec) -> dict[str, int]:
+    """Bytes of each RAM region that arenas may use, in rank order: the first holds the stack."""
+    ram = sorted((r for r in spec.memory if r.kind == "ram"), key=lambda r: (r.rank, r.name))
+    stack = spec.limits.stack_bytes or 0
+    return {r.name: r.size_bytes - (stack if r is ram[0] else 0) for r in ram}
 
 
 def with_limits(spec: TargetSpec, limits: Mapping[str, int]) -> TargetSpec:
@@ -54,11 +72,12 @@ def with_limits(spec: TargetSpec, limits: Mapping[str, int]) -> TargetSpec:
 
 
 def _refuse_unmeasured(spec: TargetSpec) -> None:
+    held = (*_HELD, *_HELD_BY_RUNNING) if spec.family == "mcu" else _HELD
     for name in LIMIT_NAMES:
-        if name not in _HELD and getattr(spec.limits, name) is not None:
+        if name not in held and getattr(spec.limits, name) is not None:
             raise LimitError(
                 f"the limit {name} cannot be held",
-                why=f"nothing measures it for the target {spec.name}; held are: {', '.join(_HELD)}",
+                why=f"nothing measures it for the target {spec.name}; held are: {', '.join(held)}",
                 fix=f"leave {name} out",
             )
 
@@ -78,20 +97,69 @@ def check_library_limit(spec: TargetSpec, library_bytes: int) -> None:
         )
 
 
-def _check(name: str, memory: str, needed: int, limit: int | None, largest: str) -> None:
+def _check_memory(
+    spec: TargetSpec, plan: MemoryPlan, ram: int, most: str, tried: Sequence[str]
+) -> None:
+    """Refuse a plan whose last region is larger than the board's."""
+    room = arena_room(spec)
+    over = [r for r in plan.regions if r.name in room and r.size_bytes > room[r.name]]
+    if not over:
+        return
+    has = " and ".join(f"{size:,} in {name}" for name, size in room.items())
+    raise LimitError(
+        f"the model needs {ram:,} bytes of RAM",
+        why=f"beside its stack {spec.name} has {has}; {most}{_tried(tried)}",
+        fix="use a target with more memory, a smaller input shape, or a smaller model",
+    )
+
+
+def _check(
+    name: str, memory: str, needed: int, limit: int | None, most: str, tried: Sequence[str]
+) -> None:
     if limit is None or needed <= limit:
         return
     raise LimitError(
         f"the model needs {needed:,} bytes of {memory}",
-        why=f"the limit {name} is {limit:,}; largest: {largest}",
+        why=f"the limit {name} is {limit:,}; {most}{_tried(tried)}",
         fix=f"raise it with --limit {name}={needed}, or make the model smaller",
     )
+
+
+def _tried(tried: Sequence[str]) -> str:
+    return f"; tried: {', '.join(tried)}" if tried else ""
 
 
 def _largest_buffers(program: Program, plan: MemoryPlan) -> str:
     sizes = sorted(plan.buffers.items(), key=lambda item: (-item[1].size_bytes, item[0]))
     names = [program.values[value].onnx_name or f"value {value}" for value, _ in sizes]
     return _listing(names, [placement.size_bytes for _, placement in sizes])
+
+
+def _hungriest_calls(program: Program, plan: MemoryPlan) -> str:
+    """Calls by the bytes of their own tensors and scratch, those of results in place once."""
+    needs = []
+    for index, call in enumerate(program.calls):
+        storages = {program.values[v].storage for v in (*call.inputs, *call.outputs)}
+        blocks = [plan.buffers[s] for s in sorted(storages) if s in plan.buffers]
+        blocks += plan.scratch.get(index, ())
+        blocks += [plan.worker_scratch[index]] if index in plan.worker_scratch else []
+        places = {(b.region, b.offset): 0 for b in blocks}
+        for b in blocks:
+            places[b.region, b.offset] = max(places[b.region, b.offset], b.size_bytes)
+        needs.append((-sum(places.values()), index))
+    ranked = sorted(needs)
+    names = [_call_name(program.calls[index]) for _, index in ranked]
+    return _listing(names, [-size for size, _ in ranked])
+
+
+def _call_name(call: KernelCall) -> str:
+    node = next((name for name in call.onnx_nodes if name), "")
+    return f"{call.operator} of {node}" if node else call.operator
+
+
+def _longest_kernels(kernels: Mapping[str, CompiledKernel]) -> str:
+    ranked = sorted(kernels.values(), key=lambda kernel: (-kernel.code_bytes, kernel.name))
+    return _listing([kernel.name for kernel in ranked], [kernel.code_bytes for kernel in ranked])
 
 
 def _largest_constants(program: Program) -> str:
@@ -102,4 +170,12 @@ def _largest_constants(program: Program) -> str:
 
 def _listing(names: list[str], sizes: list[int]) -> str:
     pairs = list(zip(names, sizes, strict=True))[:_LARGEST]
-    return ", ".join(f"{name} ({size:,} bytes)" for name, size in pairs) or "nothing"
+    return ", ".join(f"{_short(name)} ({size:,} bytes)" for name, size in pairs) or "nothing"
+
+
+def _short(name: str) -> str:
+    """Keep both ends of a long name, since exporters join names of all that they fused."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    half = (_LONGEST_NAME - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from compiler.artifact.folder import replaced_folder
 from compiler.artifact.manifest import Artifact, ModelInfo, Provenance, RunnerInfo, TargetInfo
 from compiler.artifact.weights import WeightsForm
-from compiler.code_generation import GeneratedCode
 from compiler.errors import VerificationError
 from compiler.families import FamilyBuild, family_build
-from compiler.limits import check_library_limit, check_limits, with_limits
-from compiler.memory_plan import Region, plan_memory
+from compiler.fit import Fitted
+from compiler.limits import check_library_limit, with_limits
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
+from compiler.running_limits import check_running_limits
 from compiler.target_spec import TargetSpec, load_target, required_cpu_features
 from compiler.toolchain import Toolchain, find_toolchain
 from compiler.tuning.store import NO_RECORDS, Records, read_records
@@ -121,7 +122,8 @@ def compile(  # the verb of the command line
     destination = Path(output)
     with replaced_folder(destination) as folder:  # an output that cannot be written is refused now
         dump_folder = None if dump_stages is None else Path(dump_stages)
-        code = family.generate_code(
+        generate = partial(
+            family.generate_code,
             model,
             spec.with_cores(threads),
             build.records,
@@ -130,10 +132,14 @@ def compile(  # the verb of the command line
             dump_stages=dump_folder,
             report=report,
         )
-        artifact = _write(folder, build, code, report)
+        code = generate()
+        report("plan-memory")
+        fitted = family.plan(code, spec, partial(generate, smaller=True))
+        artifact = _write(folder, build, fitted, report)
         if verify != "skip":
             report("verify")
             _verify(folder, model, inputs, verify)
+            check_running_limits(spec, folder, warn)
     return replace(artifact, path=destination)
 
 
@@ -154,29 +160,14 @@ def _read_records(folder: str | Path | None, fingerprint: str, warn: Report) -> 
     return records
 
 
-def _regions(spec: TargetSpec) -> tuple[Region, ...]:
-    """RAM regions in the order that the planner fills them; one without a limit when hosted."""
-    if spec.is_hosted:
-        return (Region(name="arena", size_bytes=None, alignment=spec.arena_align_bytes),)
-    ram = [region for region in spec.memory if region.kind == "ram"]
-    return tuple(
-        Region(name=region.name, size_bytes=region.size_bytes, alignment=region.align_bytes)
-        for region in sorted(ram, key=lambda region: region.rank)
-    )
-
-
 def _tool_versions(toolchain: Toolchain) -> dict[str, str]:
     names = ("apache-tvm", "apache-tvm-ffi", "onnx", "onnxruntime", "numpy")
     return {"tunesmith": VERSION, "cc": toolchain.version, **{n: version(n) for n in names}}
 
 
-def _write(folder: Path, build: _Build, code: GeneratedCode, report: Report) -> Artifact:
-    """Plan memory, hold the model to its limits, and write the artifact."""
-    spec, model = build.spec, build.model
-    report("plan-memory")
-    memory = {name: kernel.memory for name, kernel in code.kernels.items()}
-    plan = plan_memory(code.program, memory, _regions(spec), spec.arena_align_bytes)
-    check_limits(spec, code.program, code.kernels, plan)
+def _write(folder: Path, build: _Build, fitted: Fitted, report: Report) -> Artifact:
+    """Write the artifact and hold its library to the limit."""
+    spec, model, code = build.spec, build.model, fitted.code
     report("link")
     artifact = build.family.write_artifact(
         folder,
@@ -190,7 +181,7 @@ def _write(folder: Path, build: _Build, code: GeneratedCode, report: Report) -> 
         runner=RunnerInfo(kind=spec.runner.kind, command=spec.runner.command, cc=spec.toolchain.cc),
         program=code.program,
         kernels=code.kernels,
-        plan=plan,
+        plan=fitted.plan,
         toolchain=build.toolchain,
         provenance=Provenance(
             options=build.options,

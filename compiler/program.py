@@ -168,4 +168,6 @@ class CompiledKernel:
     code_bytes: int
     libm_symbols: tuple[str, ...] = ()
     runtime_symbols: tuple[str, ...] = ()  # of the library's own runtime
+    source: str = ""  # the C file that the object was compiled from, where there is one
+    prototypes: tuple[str, ...] = ()  # of the phases in it, without semicolons
     layout_changes: int = 0  # copies between plain and blocked layout, fused or alone

@@ -21,7 +21,7 @@ from compiler.target_spec import TargetSpec
 from compiler.tuning.record import ScheduleRecord
 from compiler.tuning.store import NO_RECORDS, Records
 from schedules import match, roles
-from schedules.rules import rules_for
+from schedules.rules import Rule, rules_for
 from schedules.steps import PrimitiveError
 
 
@@ -131,8 +131,12 @@ def schedule_kernel(
     input_count: int,
     spec: TargetSpec,
     records: Records = NO_RECORDS,
+    given_rules: tuple[Rule, ...] | None = None,
 ) -> ScheduledKernel:
     """Return the kernel with the schedule of its record, else of the first rule that takes it.
+
+    Args:
+        given_rules: instead of those of the target's family.
 
     Raises:
         UnsupportedError: no schedule could be applied, not even the fallback.
@@ -148,6 +152,7 @@ def schedule_kernel(
             outcome = ScheduleOutcome(source="record", name=record.id)
             return _scheduled(name, schedule, input_count, outcome)
     rules, fallback = rules_for(spec)
+    rules = rules if given_rules is None else given_rules
     refused = []
     for rule in rules:
         try:

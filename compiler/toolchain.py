@@ -47,14 +47,30 @@ def find_toolchain(cc: tuple[str, ...] = ("cc",)) -> Toolchain:
         raise ToolchainError(
             f"no C compiler: `{named}` was not found",
             why=f"{said_by} it to build the library, and it is not on the PATH",
-            fix="install one (Debian and Ubuntu: apt-get install gcc libc6-dev), or set CC to "
-            "the command of one that is installed",
+            fix=_how_to_install(command[0]),
         )
     version = run_tool((*command, "--version"), folder=None).strip().partition("\n")[0]
     if cc[0] == "zig":
         zig_version = run_tool((command[0], "version"), folder=None).strip()
         version = f"zig {zig_version}, {version}"
     return Toolchain(cc=command, ar=_archiver(command), version=version)
+
+
+# Compilers that a target names by their own names: setting CC would not replace them.
+_BARE_METAL_PACKAGES = {
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
+}
+
+
+def _how_to_install(compiler: str) -> str:
+    packages = _BARE_METAL_PACKAGES.get(compiler)
+    if packages is not None:
+        return f"install it (Debian and Ubuntu: apt-get install {packages})"
+    return (
+        "install one (Debian and Ubuntu: apt-get install gcc libc6-dev), or set CC to "
+        "the command of one that is installed"
+    )
 
 
 def static_program_command(toolchain: Toolchain) -> tuple[str, ...]:

@@ -10,7 +10,12 @@ from compiler.target_spec import TargetSpec
 
 
 def tvm_target(spec: TargetSpec) -> tvm.target.Target:
-    """Return the LLVM target with the spec's triple, CPU, features and cores."""
+    """Return the LLVM target with the spec's triple, CPU, features and cores.
+
+    Code for microcontrollers is C: their compiler knows the processor.
+    """
+    if spec.family == "mcu":
+        return tvm.target.Target({"kind": "c"})
     options: dict[str, Any] = {
         "kind": "llvm",
         "mtriple": spec.llvm.triple,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
@@ -20,6 +21,9 @@ from schedules.cpu.matmul import matmul
 from schedules.cpu.rows import rows
 from schedules.cpu.scalable_conv2d import scalable_conv2d
 from schedules.cpu.winograd import winograd
+from schedules.mcu.conv2d import scalar_conv2d
+from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
+from schedules.mcu.matmul import scalar_matmul
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,23 @@ CPU_RULES = (
     Rule("rows", rows),
 )
 
+MCU_RULES = (
+    Rule("scalar-conv2d", scalar_conv2d),
+    Rule("scalar-depthwise-conv2d", scalar_depthwise_conv2d),
+    Rule("scalar-matmul", scalar_matmul),
+    Rule("rows", rows),
+)
+
+# The like with less scratch and less code, for models that do not fit otherwise.
+SMALL_MCU_RULES = (
+    Rule("small-scalar-conv2d", partial(scalar_conv2d, unroll_taps=False)),
+    Rule("small-scalar-depthwise-conv2d", partial(scalar_depthwise_conv2d, whole_planes=False)),
+    *MCU_RULES[2:],
+)
+
+_RULES = {"cpu": CPU_RULES, "mcu": MCU_RULES}
+
 
 def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:
     """Return the rules for a target's family, and its fallback."""
-    del spec  # CPUs are the only family so far; their facts reach the rules as arguments
-    return CPU_RULES, fallback
+    return _RULES[spec.family], fallback

@@ -4,9 +4,13 @@
 set -eu
 
 missing=""
-for pair in cc:gcc readelf:binutils cmake:cmake qemu-aarch64:qemu-user; do
+for pair in cc:gcc readelf:binutils cmake:cmake qemu-aarch64:qemu-user \
+    qemu-system-arm:qemu-system-arm qemu-system-riscv32:qemu-system-misc \
+    arm-none-eabi-gcc:gcc-arm-none-eabi+libnewlib-arm-none-eabi \
+    riscv64-unknown-elf-gcc:gcc-riscv64-unknown-elf+picolibc-riscv64-unknown-elf; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
+missing=$(echo "$missing" | tr + " ") # a compiler comes with its C library
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -3,4 +3,12 @@
 X86 = ("icelake-server", "sapphire-rapids", "x86-64-v3", "x86-64-v4", "znver4")
 ARM = ("cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1")
 RISCV = ("rv64gc", "rv64gcv")
-SHIPPED = tuple(sorted((*X86, *ARM, *RISCV)))
+MICROCONTROLLERS = (
+    "cortex-m0plus",
+    "cortex-m33",
+    "cortex-m4f",
+    "cortex-m55",
+    "cortex-m7",
+    "rv32imac",
+)
+SHIPPED = tuple(sorted((*X86, *ARM, *RISCV, *MICROCONTROLLERS)))

@@ -34,6 +34,7 @@ class LibraryPaths:
 
 
 def library_paths(prefix: str) -> LibraryPaths:
+    """Where a system that loads libraries has both."""
     return LibraryPaths(shared=f"lib/lib{prefix}.so", static=f"lib/lib{prefix}.a")
 
 

@@ -103,18 +103,18 @@ def write_artifact(
         report = build_report(
             linkable, relax_plan_bytes=relax_plan_bytes, library_bytes=library_bytes
         )
-        _write(folder / REPORT_NAME, to_json(report))
-        manifest = _manifest(
+        write_file(folder / REPORT_NAME, to_json(report))
+        manifest = manifest_of(
             folder,
             linkable,
-            paths,
+            (paths.shared, paths.static),
             model,
             target,
             runner,
             provenance,
             tuple(sorted(required_features)),
         )
-        _write(folder / MANIFEST_NAME, to_json(manifest))
+        write_file(folder / MANIFEST_NAME, to_json(manifest))
     return Artifact(path=destination, manifest=manifest)
 
 
@@ -145,7 +145,7 @@ def _write_sources(
     }
     blobs = {f"src/{name}": data for name, data in weights_sources(model.weights, weights, prefix)}
     for name, data in (texts | blobs).items():
-        _write(folder / name, data)
+        write_file(folder / name, data)
     runtime_sources = (f"src/runtime/{name}" for name in (*_RUNTIME_SOURCES, *more))
     return [f"src/{prefix}.c", f"src/{prefix}_cpu.c", *runtime_sources, next(iter(blobs))]
 
@@ -189,21 +189,26 @@ def _write_kernels(build: Path, model: Linkable) -> list[str]:
             lambda symbol: prefixed_symbol(model.prefix, symbol),
             frozenset(model.kernels[name].runtime_symbols),
         )
-        _write(build / f"kernel_{number:04d}.o", code)
+        write_file(build / f"kernel_{number:04d}.o", code)
         written.append(f"{build.name}/kernel_{number:04d}.o")
     return written
 
 
-def _manifest(
+def manifest_of(
     folder: Path,
     model: Linkable,
-    paths: LibraryPaths,
+    libraries: tuple[str | None, str],
     info: ModelInfo,
     target: TargetInfo,
     runner: RunnerInfo,
     provenance: Provenance,
     features: tuple[str, ...],
 ) -> Manifest:
+    """Return the manifest of a folder in which everything else is written.
+
+    Args:
+        libraries: the shared one, if there is one, and the static one.
+    """
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
         format=FORMAT,
@@ -213,18 +218,18 @@ def _manifest(
         model=info,
         target=target,
         runner=runner,
-        inputs=_records(tensors(model.program, model.program.inputs, fallback="input")),
-        outputs=_records(tensors(model.program, model.program.outputs, fallback="output")),
-        memory=_memory(model),
+        inputs=tensor_records(tensors(model.program, model.program.inputs, fallback="input")),
+        outputs=tensor_records(tensors(model.program, model.program.outputs, fallback="output")),
+        memory=memory_totals(model),
         cpu_features=features,
         provenance=provenance,
-        shared_library=paths.shared,
-        static_library=paths.static,
+        shared_library=libraries[0],
+        static_library=libraries[1],
         files={path.relative_to(folder).as_posix(): file_digest(path) for path in written},
     )
 
 
-def _records(ports: tuple[Tensor, ...]) -> tuple[TensorRecord, ...]:
+def tensor_records(ports: tuple[Tensor, ...]) -> tuple[TensorRecord, ...]:
     return tuple(
         TensorRecord(
             name=port.name,
@@ -239,7 +244,7 @@ def _records(ports: tuple[Tensor, ...]) -> tuple[TensorRecord, ...]:
     )
 
 
-def _memory(model: Linkable) -> MemoryTotals:
+def memory_totals(model: Linkable) -> MemoryTotals:
     plan = model.plan
     return MemoryTotals(
         regions=tuple(
@@ -253,6 +258,7 @@ def _memory(model: Linkable) -> MemoryTotals:
     )
 
 
-def _write(path: Path, data: bytes | str) -> None:
+def write_file(path: Path, data: bytes | str) -> None:
+    """Write a file of an artifact, in folders that need not exist yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.encode() if isinstance(data, str) else data)

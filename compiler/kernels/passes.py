@@ -36,6 +36,7 @@ def lower_to_loops(
         scalable: vector loops become plain ones, which LLVM vectorizes for any length.
     """
     tir, blocks = tirx.transform, s_tir.transform
+    vectors = not scalable and target.kind.name != "c"  # C has none: its compiler makes them
     passes = [
         tir.BindTarget(target),
         blocks.CanonicalizeLoop(),
@@ -52,8 +53,9 @@ def lower_to_loops(
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
-        *([_pass(call_sums)] if scalable else [_pass(split_vector_tails)]),
-        tir.VectorizeLoop(not scalable),
+        *([_pass(call_sums)] if scalable else []),
+        *([_pass(split_vector_tails)] if vectors else []),
+        tir.VectorizeLoop(vectors),
         tir.StorageRewrite(),
         blocks.HoistIfThenElse(),
         tir.UnrollLoop(),

@@ -5,16 +5,25 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from compiler.environment import tool_environment
 from compiler.runners.emulator_program import copy_source
-from compiler.runners.qemu_user import QemuUser
 from compiler.toolchain import find_toolchain, run_tool
 
 _SOURCE, _PLUGIN, _COUNT = "count_instructions.c", "count_instructions.so", "instructions.txt"
 # Which version of its plugin interface QEMU wants: version 1 was refused from QEMU 9.0 on.
 _FIRST_WITHOUT_VERSION_1 = 9
+
+
+class Emulator(Protocol):
+    """QEMU, of a processor or of a board."""
+
+    @property
+    def command(self) -> tuple[str, ...]: ...
+
+    @property
+    def version(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +33,7 @@ class InstructionCounter:
     folder: Path
 
     @classmethod
-    def build(cls, emulator: QemuUser, folder: Path) -> Self | None:
+    def build(cls, emulator: Emulator, folder: Path) -> Self | None:
         """Return the counter, or None if this QEMU was built without plugins."""
         if not _takes_plugins(emulator):
             return None
@@ -45,7 +54,7 @@ class InstructionCounter:
         return int((self.folder / _COUNT).read_text(encoding="ascii"))
 
 
-def _takes_plugins(emulator: QemuUser) -> bool:
+def _takes_plugins(emulator: Emulator) -> bool:
     words = subprocess.run(
         (emulator.command[0], "-h"),
         capture_output=True,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from tvm import relax
+from tvm.ir import IRModule
 from tvm.relax.backend import DispatchSortScan
 
 from compiler.stages.attention import fuse_attention
@@ -23,6 +25,9 @@ from compiler.stages.stage import Stage
 from compiler.stages.widen_conv1d import widen_conv1d
 from compiler.target_spec import TargetSpec
 
+# Sums that share each input that is loaded, where a register holds one number: with 4 positions
+# 16 registers hold sums; a matrix has one row often, and 8 columns then make the most of an input.
+SCALAR_CHANNELS, SCALAR_COLUMNS = 4, 8
 FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
 
 
@@ -35,8 +40,28 @@ def graph_stages(
         exact: only algorithms that sum the products of the model's own numbers.
         joins_apart: concatenations that can be made in place are not fused.
     """
-    # They vanish when nothing is fused with them.
-    joins = (Stage("keep-joins-apart", keep_joins_apart),) if joins_apart else ()
+    return (
+        *_model_stages(),
+        Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
+        Stage("fuse-attention", partial(fuse_attention, spec=spec)),
+        *_kernel_stages(partial(legalize, lanes=spec.lanes(dtype_bits=32)), joins_apart),
+    )
+
+
+def scalar_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Stage, ...]:
+    """The like for machines without vectors: a block is one channel, every sum is direct."""
+    return (
+        *_model_stages(),
+        Stage("block-layout", partial(block_layout, spec=spec, exact=True)),  # notes: all plain
+        *_kernel_stages(
+            partial(legalize, lanes=1, conv_lanes=SCALAR_CHANNELS, matmul_lanes=SCALAR_COLUMNS),
+            joins_apart,
+        ),
+    )
+
+
+def _model_stages() -> tuple[Stage, ...]:
+    """What holds for every machine."""
     transform = relax.transform
     return (
         Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
@@ -51,9 +76,18 @@ def graph_stages(
         Stage("join-channel-moves", join_channel_moves),  # before layouts: it copies plain data
         Stage("eliminate-dead", transform.DeadCodeElimination()),
         Stage("widen-conv1d", widen_conv1d),  # block-layout knows images only
-        Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
-        Stage("fuse-attention", partial(fuse_attention, spec=spec)),
-        Stage("legalize", partial(legalize, spec=spec)),
+    )
+
+
+def _kernel_stages(
+    legalizer: Callable[[IRModule], IRModule], joins_apart: bool
+) -> tuple[Stage, ...]:
+    """Operators -> fused kernels."""
+    transform = relax.transform
+    # They vanish when nothing is fused with them.
+    joins = (Stage("keep-joins-apart", keep_joins_apart),) if joins_apart else ()
+    return (
+        Stage("legalize", legalizer),
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now
         Stage("eliminate-dead-calls", transform.DeadCodeElimination()),
         Stage("annotate-op-pattern", transform.AnnotateTIROpPattern()),

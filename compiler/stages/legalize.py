@@ -25,7 +25,6 @@ from compiler.stages.operators.rows import (
     legalize_rms_norm,
     legalize_softmax,
 )
-from compiler.target_spec import TargetSpec
 
 Legalizer = Callable[[relax.BlockBuilder, relax.Call], Any]
 
@@ -34,9 +33,8 @@ def _as_reshape(_builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return relax.op.reshape(call.args[0], call.ty.shape)
 
 
-def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
+def legalizers(lanes: int, conv_lanes: int, matmul_lanes: int) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
-    lanes = spec.lanes(dtype_bits=32)
     return {
         "relax.cosh": legalize_libm,
         "relax.sinh": legalize_libm,
@@ -46,7 +44,7 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
         "relax.concat": partial(legalize_concat, otherwise=manipulate._concat),
         "relax.split": partial(legalize_split, otherwise=manipulate._split),
         "relax.strided_slice": partial(legalize_strided_slice, otherwise=index._strided_slice),
-        "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes),
+        "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes, sum_lanes=conv_lanes),
         "relax.nn.conv2d_transpose": partial(
             legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
         ),
@@ -58,11 +56,20 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
             legalize_rms_norm, vector_lanes=lanes, otherwise=nn._nn_rms_norm
         ),
         "relax.matmul": partial(
-            legalize_matmul, vector_lanes=lanes, otherwise=linear_algebra._matmul
+            legalize_matmul, vector_lanes=matmul_lanes, otherwise=linear_algebra._matmul
         ),
     }
 
 
-def legalize(mod: IRModule, *, spec: TargetSpec) -> IRModule:
-    """Return the module in ``call_tir`` form; reshapes and parts that lie together stay views."""
-    return relax.transform.LegalizeOps(legalizers(spec), skip_ops=["relax.reshape", VIEW])(mod)
+def legalize(
+    mod: IRModule, *, lanes: int, conv_lanes: int | None = None, matmul_lanes: int | None = None
+) -> IRModule:
+    """Return the module in ``call_tir`` form; reshapes and parts that lie together stay views.
+
+    Args:
+        lanes: numbers of 32 bits in a vector.
+        conv_lanes: output channels whose weights are packed side by side; a vector if None.
+        matmul_lanes: columns of a constant right operand, likewise.
+    """
+    rules = legalizers(lanes, conv_lanes or lanes, matmul_lanes or lanes)
+    return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape", VIEW])(mod)

@@ -150,14 +150,14 @@ def test_foreign_folder_is_refused(tmp_path: Path, content: str | None) -> None:
 
 def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills up at the last file, when everything else is written."""
-    write = write_module._write
+    write = write_module.write_file
 
     def write_until_full(path: Path, data: bytes | str) -> None:
         if path.name == "manifest.json":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, data)
 
-    monkeypatch.setattr(write_module, "_write", write_until_full)
+    monkeypatch.setattr(write_module, "write_file", write_until_full)
     destination = tmp_path / "new" / "kws"
     with pytest.raises(ArtifactError) as caught:
         handmade.build(destination)

@@ -152,7 +152,7 @@ def test_sorting_kernels_of_the_importer_are_refused() -> None:
 
 
 def test_kernel_without_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("Traceback\n\nCheck failed: unknown intrinsic tirx.cosh\n")
 
     monkeypatch.setattr(build, "lower_to_loops", fail)

@@ -88,8 +88,9 @@ def test_ram_refusal_text(tmp_path: Path) -> None:
     what, why, fix = str(refused.value).splitlines()
     amount = what.split()[3]
     assert what == f"the model needs {amount} bytes of RAM"
-    assert why.startswith("  why: the limit ram_bytes is 9; largest: r0 (2,048 bytes), ")
-    assert why.count(" bytes)") == 3
+    assert why.startswith("  why: the limit ram_bytes is 9; largest tensors: r0 (2,048 bytes), ")
+    assert "; kernels that need most: " in why
+    assert why.count(" bytes)") == 6
     raised = f"--limit ram_bytes={amount.replace(',', '')}"
     assert fix == f"  fix: raise it with {raised}, or make the model smaller"
 

@@ -1,0 +1,129 @@
+"""Firmware in QEMU's boards: the same numbers as onnxruntime, counted and within limits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler.artifact.manifest import Artifact
+from compiler.errors import LimitError
+from compiler.onnx_import.load import load_model
+from compiler.pipeline import compile as compile_model
+from compiler.runners.firmware import FirmwareRunner
+from compiler.runners.open_runner import open_runner
+from compiler.target_spec import load_target
+from compiler.verification.reference import Reference
+from compiler.verification_inputs import draw_inputs
+from compiler.verify import check
+from tests.onnx_models import conv_net_model, save
+from tests.shipped_targets import MICROCONTROLLERS
+
+# Without weights, with the test harness; measured 5.8 to 16.1 KB.
+MOST_FIRMWARE_BYTES = 24 * 1024
+ARENA_OVER_LOWER_BOUND = 1.08
+MLPERF_TINY = (
+    "mlperf_tiny_ad_autoencoder",
+    "mlperf_tiny_ic_resnet8",
+    "mlperf_tiny_kws_dscnn",
+    "mlperf_tiny_vww_mobilenetv1",
+)
+MODELS = tuple(
+    f"{name}_{kind}"
+    for name in (*MLPERF_TINY, "mnist_dscnn", "kws_espeak_dscnn")
+    for kind in ("f32", "qdq8")
+)
+
+
+def needs_tools(target: str) -> None:
+    spec = load_target(target)
+    for tool in (spec.toolchain.cc[0], spec.runner.command[0]):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    needs_tools("cortex-m4f")
+    folder = tmp_path_factory.mktemp("cortex-m4f")
+    path = save(conv_net_model(), folder / "net.onnx")
+    return compile_model(path, target="cortex-m4f", output=folder / "out", verify="skip")
+
+
+def test_cortex_m4_firmware_agrees_with_onnxruntime(artifact: Artifact) -> None:
+    model = load_model(artifact.path.parent / "net.onnx")
+    sets = [draw_inputs(model, seed) for seed in (3, 4)]
+    with open_runner(artifact) as runner:
+        result = runner.run(sets, count=True)
+        again = runner.run(sets[:1], count=True)
+        assert "emulated by qemu-system-arm -machine mps2-an386" in runner.machine.cpu
+    for given, outputs in zip(sets, result.outputs, strict=True):
+        for name, expected in Reference(model.source).run(given).items():
+            largest = float(np.abs(expected).max())
+            np.testing.assert_allclose(outputs[name], expected, atol=1e-4 * largest, rtol=0)
+    # Exact: the same firmware on the same inputs takes the same instructions.
+    assert result.instruction_count == again.instruction_count
+    assert result.instruction_count is not None
+    assert result.instruction_count > 10_000
+    assert result.stack_bytes is not None
+    assert 100 < result.stack_bytes < 2_000
+
+
+def test_kernels_are_checked_one_by_one_in_the_firmware(artifact: Artifact) -> None:
+    model = load_model(artifact.path.parent / "net.onnx")
+    result = check(artifact.path, model, per_kernel=True)
+    assert result.passed, result.reason
+    assert len(result.kernels) == len(artifact.report()["kernels"])
+    assert all(kernel.passed for kernel in result.kernels)
+
+
+@pytest.mark.emulator
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stack_bytes", "instruction_count"])
+def test_limits_that_only_a_run_shows(name: str, tmp_path: Path) -> None:
+    needs_tools("cortex-m4f")
+    path = save(conv_net_model(), tmp_path / "net.onnx")
+
+    def build(limit: int) -> None:
+        compile_model(path, target="cortex-m4f", output=tmp_path / "out", limits={name: limit})
+
+    with pytest.raises(LimitError) as refused:
+        build(64)
+    needed = int(refused.value.fix.partition(f"--limit {name}=")[2].partition(",")[0])
+    assert f"the limit {name} is 64" in refused.value.why
+    assert not (tmp_path / "out").exists()
+    build(needed)
+    with pytest.raises(LimitError):
+        build(needed - 1)
+
+
+@pytest.mark.emulator
+@pytest.mark.slow
+@pytest.mark.parametrize("target", MICROCONTROLLERS)  # a minute for one without an FPU
+@pytest.mark.parametrize("name", MODELS)
+def test_models_pass_on_every_board(name: str, target: str, models: Path, tmp_path: Path) -> None:
+    needs_tools(target)
+    made = compile_model(models / f"{name}.onnx", target=target, output=tmp_path / "out")
+    assert json.loads(made.verification_path.read_text())["status"] == "passed"
+
+
+@pytest.mark.emulator
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MLPERF_TINY)
+def test_arena_and_firmware_of_mlperf_tiny(name: str, models: Path, tmp_path: Path) -> None:
+    needs_tools("cortex-m4f")
+    path = models / f"{name}_f32.onnx"
+    made = compile_model(path, target="cortex-m4f", output=tmp_path / "out", verify="skip")
+    totals = made.report()["totals"]
+    assert totals["arena_bytes"] <= ARENA_OVER_LOWER_BOUND * totals["lower_bound_bytes"]
+    with open_runner(made) as runner:
+        counted = runner.run([draw_inputs(load_model(path), 0)], count=True)
+        assert isinstance(runner, FirmwareRunner)
+        firmware = runner.firmware_bytes - totals["weight_bytes"]
+    assert firmware <= MOST_FIRMWARE_BYTES
+    if name == "mlperf_tiny_ic_resnet8":
+        assert counted.instruction_count is not None
+        assert counted.instruction_count <= 2.2 * totals["macs"]  # measured 2.07; asked for 4.0

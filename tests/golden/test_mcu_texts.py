@@ -1,0 +1,69 @@
+"""The whole text of what each rule for microcontrollers makes of a tiny kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+import pytest
+from onnx import helper
+from tvm.s_tir import Schedule
+
+from compiler.target_spec import load_target
+from schedules.mcu.conv2d import scalar_conv2d
+from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
+from tests.lowered import apply_rule, only_kernel
+from tests.onnx_models import make_model, weights
+
+Golden = Callable[[str], None]
+SPEC = load_target("cortex-m4f")
+PADS = [1, 1, 1, 1]
+
+
+def _conv(
+    shape: list[int], out: list[int], weight: tuple[int, ...], **attributes: Any
+) -> onnx.ModelProto:
+    return make_model(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="node", **attributes)],
+        inputs={"x": ("float32", shape)},
+        outputs={"y": ("float32", out)},
+        constants={"w": weights(*weight)},
+    )
+
+
+PADDED = _conv([1, 2, 4, 4], [1, 4, 4, 4], (4, 2, 3, 3), pads=PADS)
+DEPTHWISE = _conv([1, 16, 4, 4], [1, 16, 4, 4], (16, 1, 3, 3), group=16, pads=PADS)
+PRODUCT = make_model(
+    [helper.make_node("MatMul", ["x", "w"], ["y"], name="node")],
+    inputs={"x": ("float32", [1, 8])},
+    outputs={"y": ("float32", [1, 16])},
+    constants={"w": weights(8, 16)},
+)
+KERNELS = {
+    "scalar-conv2d": PADDED,
+    "scalar-depthwise-conv2d": DEPTHWISE,
+    "scalar-matmul": PRODUCT,
+}
+
+
+def _text(schedule: Schedule | None) -> str:
+    assert schedule is not None
+    script = schedule.mod["main"].script(
+        show_meta=False, int_dtype="int64", float_dtype="float32", verbose_expr=False
+    )
+    return str(script).partition("\n\n")[2] + "\n"
+
+
+@pytest.mark.parametrize("rule", KERNELS)
+def test_rule(golden: Golden, rule: str) -> None:
+    golden(_text(apply_rule(rule, only_kernel(KERNELS[rule], SPEC), SPEC)))
+
+
+def test_small_conv2d(golden: Golden) -> None:
+    golden(_text(scalar_conv2d(only_kernel(PADDED, SPEC), SPEC, unroll_taps=False)))
+
+
+def test_small_depthwise_conv2d(golden: Golden) -> None:
+    func = only_kernel(DEPTHWISE, SPEC)
+    golden(_text(scalar_depthwise_conv2d(func, SPEC, whole_planes=False)))
