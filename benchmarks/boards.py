@@ -2,9 +2,9 @@
 
     python benchmarks/boards.py MODEL... [--target cortex-m4f --target rv32imac]
 
-Writes ``benchmarks/results/boards.json`` and the same figures as a table, ``boards.md``. Instructions
-are those of the second of two runs; firmware is code and constants, the test harness included,
-without the weights; the arena stands beside the lower bound of its plan.
+Writes ``benchmarks/results/boards.json`` and the same figures as a table, ``boards.md``.
+Instructions are those of the second of two runs; firmware is code and constants, the test harness
+included, without the weights; the arena stands beside the lower bound of its plan.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ def measure_all(
 def main(models: tuple[Path, ...], targets: tuple[str, ...]) -> None:
     """Measure MODEL... and write the results."""
     boards = targets or tuple(
-        name
-        for name in available_targets()
-        if name != "host" and load_target(name).family == "mcu"
+        name for name in available_targets() if name != "host" and load_target(name).family == "mcu"
     )
     with progress_reporter() as report:
         rows = measure_all(models, boards, report)
