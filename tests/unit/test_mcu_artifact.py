@@ -220,6 +220,11 @@ def test_a_missing_compiler_is_named(saying: Callable[..., Path]) -> None:
     assert refused.value.what == "no C compiler: `gcc-for-nothing -mthumb` was not found"
 
 
+def test_a_stack_without_a_limit_has_room_all_the_same(tmp_path: Path) -> None:
+    made = bare_artifact(conv_net_model(), tmp_path, host_mcu_spec().with_limits(stack_bytes=None))
+    assert "ts_stack_limit = ts_stack_top - 8192;" in (made.path / "board/link.ld").read_text()
+
+
 @pytest.mark.parametrize("spec", [load_target(name) for name in ("cortex-m4f", "cortex-m55")])
 def test_stack_and_arena_share_the_first_ram(spec: TargetSpec) -> None:
     board = board_of(spec)
