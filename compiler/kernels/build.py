@@ -17,7 +17,7 @@ from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
-from compiler.kernels.scalable_sums import SUMS_FUNCTION
+from compiler.kernels.scalable_sums import RUNTIME_FUNCTIONS
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 
 # Calls that would need TVM's runtime library when the model runs.
@@ -61,7 +61,6 @@ def build_kernel(
         code = _object(kernel, symbols, target)
     except Exception as cause:  # TVM's checks raise many kinds
         raise _no_code(name, cause) from cause
-    ours = {SUMS_FUNCTION}
     needed = set(undefined_symbols(code)) - _MEMORY_FUNCTIONS
     return CompiledKernel(
         name=name,
@@ -77,8 +76,8 @@ def build_kernel(
         schedule=outcome,
         object_code=code,
         code_bytes=code_bytes(code),
-        libm_symbols=tuple(sorted(needed - ours)),
-        runtime_symbols=tuple(sorted(needed & ours)),
+        libm_symbols=tuple(sorted(needed - RUNTIME_FUNCTIONS)),
+        runtime_symbols=tuple(sorted(needed & RUNTIME_FUNCTIONS)),
     )
 
 
