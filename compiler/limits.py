@@ -48,7 +48,7 @@ def check_limits(
 def arena_room(spec: TargetSpec) -> dict[str, int]:
     """Bytes of each RAM region that arenas may use, in rank order: the first holds the stack."""
     ram = sorted((r for r in spec.memory if r.kind == "ram"), key=lambda r: (r.rank, r.name))
-    stack = spec.limits.stack_bytes or 0
+    stack = spec.reserved_stack_bytes
     return {r.name: r.size_bytes - (stack if r is ram[0] else 0) for r in ram}
 
 

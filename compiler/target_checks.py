@@ -137,12 +137,16 @@ def check_cache_levels_grow(spec: TargetSpec) -> None:
 
 
 def check_microcontroller_has_memory(spec: TargetSpec) -> None:
-    if spec.family == "mcu" and not any(region.kind == "ram" for region in spec.memory):
-        raise _disagree(
-            spec,
-            "family is `mcu` and there is no [memory.NAME] of kind `ram`",
-            "without an operating system the arena must lie in a named region",
-        )
+    if spec.family != "mcu":
+        return
+    kinds = {region.kind for region in spec.memory}
+    for kind, what in (("ram", "the arena"), ("flash", "the code")):
+        if kind not in kinds:
+            raise _disagree(
+                spec,
+                f"family is `mcu` and there is no [memory.NAME] of kind `{kind}`",
+                f"without an operating system {what} must lie in a named region",
+            )
 
 
 def check_regions_do_not_overlap(spec: TargetSpec) -> None:

@@ -12,6 +12,7 @@ RegionKind = Literal["ram", "flash"]
 RunnerKind = Literal["native", "emulator", "rpc", "none"]
 
 SCHEMA_VERSION = 1
+USUAL_STACK_BYTES = 8_192
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +136,11 @@ class TargetSpec:
     def arena_align_bytes(self) -> int:
         """Alignment of an arena that no region describes: a whole vector and a whole line."""
         return max(self.vector.width_bits // 8, self.cache.line_bytes)
+
+    @property
+    def reserved_stack_bytes(self) -> int:
+        """RAM of a microcontroller that is no arena's: its limit, or what firmware has usually."""
+        return self.limits.stack_bytes or USUAL_STACK_BYTES
 
     def lanes(self, dtype_bits: int) -> int:
         """Return how many elements of `dtype_bits` fit a vector register; at least 1."""

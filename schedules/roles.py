@@ -31,6 +31,7 @@ LANE_SUMS = "lane-sums"  # [*rows, lane] over chunks: reduced lane by lane, in v
 ROW_VALUE = "row-value"  # of one row: computed once, read for all its elements
 
 # Loop annotation: a nest over lanes, columns and what is summed, for a function of the runtime.
+# The number is 1; that of the nest before it, which starts the sums with zeros, is 0.
 SUMS = "tunesmith.sums"
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"

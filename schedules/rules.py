@@ -20,6 +20,8 @@ from schedules.cpu.fallback import fallback
 from schedules.cpu.matmul import matmul
 from schedules.cpu.rows import rows
 from schedules.cpu.scalable_conv2d import scalable_conv2d
+from schedules.cpu.scalable_depthwise_conv2d import scalable_depthwise_conv2d
+from schedules.cpu.scalable_matmul import scalable_matmul
 from schedules.cpu.winograd import winograd
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
@@ -43,8 +45,10 @@ CPU_RULES = (
     Rule("conv2d-columns", conv2d_columns),
     Rule("winograd", winograd),
     Rule("conv2d-transpose", conv2d_transpose),
+    Rule("scalable-depthwise-conv2d", scalable_depthwise_conv2d),
     Rule("blocked-depthwise-conv2d", blocked_depthwise_conv2d),
     Rule("depthwise-conv2d", depthwise_conv2d),
+    Rule("scalable-matmul", scalable_matmul),
     Rule("matmul", matmul),
     Rule("rows", rows),
 )

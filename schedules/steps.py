@@ -194,6 +194,19 @@ def read_into_registers(sch: s_tir.Schedule, block: Any, operand: int) -> tuple[
     return sch.reindex_cache_read(block, operand, "local", index_map), len(used)
 
 
+def mark_sums(sch: s_tir.Schedule, block: Any, depth: int, nest: Sequence[Any], lane: int) -> None:
+    """Order a sum's loops as `nest` and mark them for a function of the runtime.
+
+    Args:
+        depth: how many loops around the nest there are.
+        lane: which loop of the nest is the marked one; loops outside it run once.
+    """
+    sch.reorder(*nest)
+    start = sch.decompose_reduction(block, nest[0])
+    sch.annotate(nest[lane], roles.SUMS, 1)
+    sch.annotate(list(sch.get_loops(start))[depth + lane], roles.SUMS, 0)
+
+
 def contiguous_suffix(sch: s_tir.Schedule, block: Any) -> int:
     """How many innermost axes of a spatial block can be one loop without division in any index.
 

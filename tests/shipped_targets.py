@@ -1,7 +1,10 @@
 """The names of all target specs in `target_specs/`."""
 
 X86 = ("icelake-server", "sapphire-rapids", "x86-64-v3", "x86-64-v4", "znver4")
-ARM = ("cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1")
+ARM = (
+    *("cortex-a53", "cortex-a72", "cortex-a76"),
+    *("neoverse-n1", "neoverse-n2", "neoverse-v1"),
+)
 RISCV = ("rv64gc", "rv64gcv")
 MICROCONTROLLERS = (
     "cortex-m0plus",

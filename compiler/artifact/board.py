@@ -11,8 +11,6 @@ from compiler.target_tables import MemoryRegion, TargetSpec
 
 # Vector table, startup code and what a small program needs of libc and libm.
 _FIRMWARE_BYTES = 16_384
-# A stack that the spec does not limit.
-_USUAL_STACK_BYTES = 8_192
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +60,7 @@ def board_of(spec: TargetSpec) -> Board:
         processor=spec.llvm.cpu,
         cc=spec.toolchain.cc,
         regions=tuple(sorted(spec.memory, key=lambda region: (region.rank, region.name))),
-        stack_bytes=spec.limits.stack_bytes or _USUAL_STACK_BYTES,
+        stack_bytes=spec.reserved_stack_bytes,
     )
 
 

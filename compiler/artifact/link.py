@@ -21,7 +21,8 @@ _LINK_FLAGS = (
     *("-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"),
 )
 # Runtime sources that only kernels call, after the check of the processor.
-_ABOVE_BASELINE = {"sve_sums.c": ("-mcpu=generic+sve",)}
+_SVE = ("-mcpu=generic+sve",)
+_ABOVE_BASELINE = {"sve_depthwise.c": _SVE, "sve_sums.c": _SVE}
 _LIBRARIES = ("-lm", "-lpthread")
 
 

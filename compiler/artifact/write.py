@@ -49,7 +49,10 @@ _PUBLIC_HEADER = "tunesmith.h"
 _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
-_RUNTIME_FUNCTIONS = {"tunesmith_sve_sums": "sve_sums.c"}
+_RUNTIME_FUNCTIONS = {
+    "tunesmith_sve_depthwise": "sve_depthwise.c",
+    "tunesmith_sve_sums": "sve_sums.c",
+}
 _BUILD_FOLDER = "build"
 
 

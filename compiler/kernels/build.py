@@ -18,7 +18,7 @@ from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
-from compiler.kernels.scalable_sums import SUMS_FUNCTION
+from compiler.kernels.scalable_sums import RUNTIME_FUNCTIONS
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 
 # Calls that would need TVM's runtime library when the model runs.
@@ -72,7 +72,6 @@ class LoweredKernel:
 
     def compiled(self, name: str, outcome: ScheduleOutcome, code: bytes) -> CompiledKernel:
         """Return the kernel with its machine code, an ELF object."""
-        ours = {SUMS_FUNCTION}
         needed = set(undefined_symbols(code)) - _MEMORY_FUNCTIONS
         return CompiledKernel(
             name=name,
@@ -81,8 +80,8 @@ class LoweredKernel:
             schedule=outcome,
             object_code=code,
             code_bytes=code_bytes(code),
-            libm_symbols=tuple(sorted(needed - ours)),
-            runtime_symbols=tuple(sorted(needed & ours)),
+            libm_symbols=tuple(sorted(needed - RUNTIME_FUNCTIONS)),
+            runtime_symbols=tuple(sorted(needed & RUNTIME_FUNCTIONS)),
         )
 
 

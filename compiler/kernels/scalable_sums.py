@@ -20,21 +20,28 @@ from compiler.kernels.variables import replaced
 from schedules import match
 from schedules.roles import SUMS
 
-SUMS_FUNCTION = "tunesmith_sve_sums"
+SUMS_FUNCTION = "tunesmith_sve_sums"  # inputs are the same for all lanes
+DEPTHWISE_FUNCTION = "tunesmith_sve_depthwise"  # each lane has an input of its own
+RUNTIME_FUNCTIONS = frozenset({SUMS_FUNCTION, DEPTHWISE_FUNCTION})
 SUMMED_LOOPS = 4  # channels, taps down and across, channels of a block
 
 
 def call_sums(func: PrimFunc) -> PrimFunc:
-    """Return the function with each marked nest replaced by a call.
+    """Return the function with each marked nest replaced by a call, and no zeros before it.
 
-    A nest whose operands do not lie in memory as the function expects stays a nest of loops.
+    Where the operands of one do not lie in memory as the runtime's function expects, all stay.
     """
+    marked: list[Any] = []
+    structural.structural_walk(func.body, (tirx.For, marked.append))
+    nests = [loop for loop in marked if int(loop.annotations.get(SUMS, 0))]
+    possible = all(_call(loop) is not None for loop in nests)
 
     def visit(loop: Any, mutator: Any) -> Any:
         if SUMS not in loop.annotations:
             return mutator.default_mutate(loop)
-        call = _call(loop)
-        return _plain(loop) if call is None else call
+        if not possible:
+            return _plain(loop)
+        return _call(loop) if int(loop.annotations[SUMS]) else tirx.Evaluate(tirx.const(0, "int32"))
 
     return func.with_body(structural.structural_mutate(func.body, [(tirx.For, visit)]))
 
@@ -67,20 +74,21 @@ def _call(marked: Any) -> Any | None:
         _Loop(int(one.extent), *steps)
         for one, *steps in zip(nest, *(s for s in strides if s), strict=True)
     )
+    function = DEPTHWISE_FUNCTION if lane.inputs else SUMS_FUNCTION
     numbers = _arguments(lane, others)
     if numbers is None:
         return None
     pointers = [_first(load, variables) for load in loads]
     words = [tirx.const(number, "int32") for number in numbers]
-    return tirx.Evaluate(tirx.call_extern("int32", SUMS_FUNCTION, *pointers, *words))
+    return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
 
 
 def _arguments(lane: _Loop, others: Sequence[_Loop]) -> list[int] | None:
-    """Extents and strides in the order of `SUMS_FUNCTION`; loops that run once are gone."""
+    """Extents and strides in the order of the functions; loops that run once are gone."""
     columns = [loop for loop in others if loop.sums]
     summed = [loop for loop in others if not loop.sums]
     column = columns[0] if columns else _Loop(1, 0, 0, 0)
-    fits = (lane.sums, lane.inputs, lane.weights) == (1, 0, 1) and column.weights == 0
+    fits = lane.sums == lane.weights == 1 and lane.inputs in (0, 1) and column.weights == 0
     if not fits or len(columns) > 1 or len(summed) > SUMMED_LOOPS:
         return None
     summed = [_Loop(1, 0, 0, 0)] * (SUMMED_LOOPS - len(summed)) + summed

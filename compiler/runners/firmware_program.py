@@ -19,7 +19,7 @@ KERNELS_FIRMWARE = "firmware_kernels.elf"
 _LOAD = 1  # PT_LOAD
 _TABLES = "firmware_tables.h"
 _LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections")
-_LIBRARIES = ("-lm", "-lc", "-lgcc")
+_LIBRARIES = ("-lm",)  # libc and libgcc the compiler adds itself: the small ones if told so
 
 
 def build_model_firmware(artifact: Artifact, folder: Path) -> None:
@@ -48,7 +48,7 @@ def _build(artifact: Artifact, folder: Path, source: str, tables: str, program: 
         with as_file(files("compiler.runners.programs") / name) as path:
             shutil.copyfile(path, folder / name)
     (folder / _TABLES).write_text(tables, encoding="ascii")
-    flags = (*COMPILE_FLAGS, "-I.", *_LINK_FLAGS, "-T", "link.ld")
+    flags = (*COMPILE_FLAGS, "-Os", "-I.", *_LINK_FLAGS, "-T", "link.ld")
     sources = (source, "startup.c", Path(static).name)
     command = (*artifact.manifest.runner.cc, *flags, "-o", program, *sources, *_LIBRARIES)
     try:

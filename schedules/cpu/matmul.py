@@ -64,7 +64,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     for moved in (store, product):
         sch.compute_at(moved, outer_row, preserve_unit_loops=True)
     if pack is not None:
-        _place_pack(sch, pack, matrices)
+        place_pack(sch, pack, matrices)
     sch.vectorize(lane)
     sch.unroll(panel)
     if pack is not None and matrices:
@@ -92,7 +92,7 @@ def _column_groups(tiles: int, chunk: Any, sch: s_tir.Schedule, spec: TargetSpec
     return steps.largest_divisor(tiles, GROUPS_FOR_EACH_CORE * spec.cores.count)
 
 
-def _place_pack(sch: s_tir.Schedule, pack: Any, matrices: list[Any]) -> None:
+def place_pack(sch: s_tir.Schedule, pack: Any, matrices: list[Any]) -> None:
     """Pack one matrix of a batch just before it is used; a single matrix beforehand, by all."""
     if matrices:
         sch.compute_at(pack, matrices[0], preserve_unit_loops=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tvm import s_tir
 from tvm.tirx import PrimFunc
 
@@ -12,6 +10,9 @@ from schedules import match, roles, steps
 from schedules.cpu.conv2d import chunk_rows, place_copy
 from schedules.cpu.register_tile import FLOAT_BYTES
 from schedules.fused import FusedSum, fused_sum
+
+# A tile's sums stay in this share of the first cache level until the epilogue reads them.
+SUMS_SHARE = 4
 
 
 def scalable_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -53,8 +54,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     if len(position) == 1 or match.extent(sch, position[0]) != rows:
         position = sch.split(steps.fuse_loops(sch, position), factors=[1, None])
     row, column = position
-    # A tile's sums stay in the first cache level until the epilogue reads them.
-    fitting = spec.cache.l1d_bytes // 4 // (lanes * FLOAT_BYTES)
+    fitting = spec.cache.l1d_bytes // SUMS_SHARE // (lanes * FLOAT_BYTES)
     tile = steps.largest_divisor(columns, max(1, fitting))
     outer_column, inner_column = sch.split(column, factors=[None, tile])
     chunk, row = sch.split(row, factors=[None, chunk_rows(kernel, rows, spec)])
@@ -64,13 +64,6 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)
     place_copy(kernel, shared)
     sch.parallel(shared)
-    _mark_sums(sch, conv, depth=3)
-
-
-def _mark_sums(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
-    """Start the sums, then one nest over lanes, columns and all that is summed."""
-    loops = list(sch.get_loops(conv))[depth:]
-    batch, group, block, row, column, lane, channel, *taps, inner_channel = loops
-    sch.reorder(batch, group, block, row, lane, column, channel, *taps, inner_channel)
-    sch.decompose_reduction(conv, batch)
-    sch.annotate(lane, roles.SUMS, 1)
+    *single, column, lane, channel, tap_y, tap_x, inner_channel = list(sch.get_loops(conv))[3:]
+    nest = (*single, lane, column, channel, tap_y, tap_x, inner_channel)
+    steps.mark_sums(sch, conv, 3, nest, len(single))

@@ -13,9 +13,10 @@ import pytest
 
 from compiler.artifact.board import board_of
 from compiler.artifact.manifest import Artifact
-from compiler.errors import LimitError, NotRunnableError
+from compiler.errors import LimitError, NotRunnableError, ToolchainError
 from compiler.runners.open_runner import open_runner
 from compiler.target_spec import MemoryRegion, TargetSpec, load_target
+from compiler.toolchain import find_toolchain
 from tests.bare_library import STRICT, bare_artifact, host_mcu_spec, sources
 from tests.onnx_models import conv_net_model
 
@@ -87,6 +88,20 @@ def test_library_allocates_nothing_and_writes_no_globals(artifact: Artifact) -> 
     assert all(name.startswith("net__") for name in own - shown)
 
 
+def test_a_missing_bare_metal_compiler_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(ToolchainError) as refused:
+        find_toolchain(("arm-none-eabi-gcc", "-mthumb"))
+    assert str(refused.value) == (
+        "no C compiler: `arm-none-eabi-gcc -mthumb` was not found\n"
+        "  why: the target names it to build the library, and it is not on the PATH\n"
+        "  fix: install it (Debian and Ubuntu: apt-get install gcc-arm-none-eabi "
+        "libnewlib-arm-none-eabi)"
+    )
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_sources_and_headers_compile_without_warnings(artifact: Artifact, compiler: str) -> None:
     if shutil.which(compiler) is None:
@@ -112,7 +127,7 @@ def test_cmake_builds_the_example(tmp_path: Path) -> None:
     made = bare_artifact(conv_net_model(), tmp_path, load_target("cortex-m4f"))
     build = tmp_path / "build"
     toolchain = f"-DCMAKE_TOOLCHAIN_FILE={made.path / 'board/toolchain.cmake'}"
-    flags = "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror"
+    flags = "-DCMAKE_C_FLAGS=-Wall -Wextra -pedantic -Werror"
     for command in (
         ("cmake", "-S", str(made.path), "-B", str(build), toolchain, flags),
         ("cmake", "--build", str(build)),
@@ -203,6 +218,11 @@ def test_a_missing_compiler_is_named(saying: Callable[..., Path]) -> None:
     with pytest.raises(NotRunnableError) as refused:
         open_runner(folder)
     assert refused.value.what == "no C compiler: `gcc-for-nothing -mthumb` was not found"
+
+
+def test_a_stack_without_a_limit_has_room_all_the_same(tmp_path: Path) -> None:
+    made = bare_artifact(conv_net_model(), tmp_path, host_mcu_spec().with_limits(stack_bytes=None))
+    assert "ts_stack_limit = ts_stack_top - 8192;" in (made.path / "board/link.ld").read_text()
 
 
 @pytest.mark.parametrize("spec", [load_target(name) for name in ("cortex-m4f", "cortex-m55")])

@@ -11,9 +11,9 @@ from onnx import helper
 from compiler.errors import LimitError
 from compiler.onnx_import.load import load_model
 from compiler.pipeline import compile as compile_model
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import LimitsSpec, RunnerSpec, TargetSpec
 from tests.bare_library import bare_artifact, host_mcu_spec
-from tests.onnx_models import conv_net_model, make_model, weights
+from tests.onnx_models import conv_net_model, make_model, save, weights
 
 VWW_REFUSAL = """\
 the model needs 221,184 bytes of RAM
@@ -77,3 +77,28 @@ def test_flash_refusal_names_weights_and_code(tmp_path: Path) -> None:
     assert "the limit flash_bytes is 100; largest weights: constant " in refused.value.why
     assert "kernels with most code: " in refused.value.why
     assert "tried: the order of calls" in refused.value.why
+
+
+def _on_a_missing_board(limits: LimitsSpec) -> TargetSpec:
+    runner = RunnerSpec(kind="emulator", command=("qemu-system-nowhere",))
+    return replace(host_mcu_spec(), runner=runner, limits=limits)
+
+
+def test_a_stack_that_nothing_here_measures_is_said(tmp_path: Path) -> None:
+    path = save(DEPTHWISE, tmp_path / "net.onnx")
+    spec, warnings = _on_a_missing_board(LimitsSpec(stack_bytes=64)), list[str]()
+    compile_model(path, target=spec, output=tmp_path / "out", warn=warnings.append)
+    assert warnings == [
+        "stack_bytes was not measured: "
+        "no emulator for host-mcu: `qemu-system-nowhere` was not found"
+    ]
+
+
+def test_instructions_that_nothing_here_counts_are_no_limit(tmp_path: Path) -> None:
+    path = save(DEPTHWISE, tmp_path / "net.onnx")
+    spec = _on_a_missing_board(LimitsSpec(instruction_count=64))
+    with pytest.raises(LimitError) as refused:
+        compile_model(path, target=spec, output=tmp_path / "out")
+    assert refused.value.what == "the limit instruction_count cannot be held"
+    assert "`qemu-system-nowhere` was not found" in refused.value.why
+    assert not (tmp_path / "out").exists()

@@ -143,6 +143,13 @@ X86_REFUSALS: list[tuple[Check, str, object, str, str]] = [
 
 MCU_REFUSALS: list[tuple[Check, str, object, str, str]] = [
     (
+        checks.check_microcontroller_has_memory,
+        "memory.rom.kind",
+        "ram",
+        "family is `mcu` and there is no [memory.NAME] of kind `flash`",
+        "without an operating system the code must lie in a named region",
+    ),
+    (
         checks.check_counts_are_positive,
         "memory.sram.size_bytes",
         0,

@@ -1,6 +1,6 @@
 /* Sums of products in scalable vectors (Arm SVE), for any vector length.
  *
- * sums[column][lane] += sum over channel, ky, kx, inner of in[column, ...] * weights[..., lane]
+ * sums[column][lane] = sum over channel, ky, kx, inner of in[column, ...] * weights[..., lane]
  *
  * Lanes lie together in sums and in weights. A tile of vectors x columns of sums stays in registers
  * over all that is summed. Where `inner` is contiguous in `in`, four of its elements are loaded for
@@ -26,18 +26,27 @@ typedef struct nest {
 
 #define PREDICATE(v) svbool_t p##v = svwhilelt_b32_s32(v * width, lanes);
 #define START(v, c)                                                                              \
-    svfloat32_t a##v##_##c = v < vectors && c < columns                                          \
-        ? svld1_f32(p##v, sums + c * n->sums_column + v * width) : svdup_n_f32(0.0f);
+    svfloat32_t a##v##_##c = svdup_n_f32(0.0f);
 #define STORE(v, c)                                                                              \
     if (v < vectors && c < columns) {                                                            \
-        svst1_f32(p##v, sums + c * n->sums_column + v * width, a##v##_##c);                      \
+        svst1_vnum_f32(p##v, t##c, v, a##v##_##c);                                               \
     }
-#define LOAD_FOUR(c)                                                                             \
-    svfloat32_t x##c = svld1rq_f32(svptrue_b32(), at + (c < columns ? c : 0) * n->in_column);
-#define LOAD_ONE(c)                                                                              \
-    svfloat32_t x##c = svdup_n_f32(at[(c < columns ? c : 0) * n->in_column]);
+/* Pointers are hidden from the compiler, which would keep one for each vector of a tile. */
+#define NEXT(pointer, step)                                                                      \
+    pointer += step;                                                                             \
+    __asm__("" : "+r"(pointer));
+#define TO(c)                                                                                    \
+    float *t##c = sums + (c < columns ? c : 0) * n->sums_column;                                 \
+    __asm__("" : "+r"(t##c));
+/* Where a column's inputs are, from the first one's: a number that the compiler keeps in a register
+ * and adds in the load, where it would otherwise move as many pointers as there are columns. */
+#define OFFSET(c)                                                                                \
+    int64_t o##c = c < columns ? (int64_t)c * n->in_column : 0;                                  \
+    __asm__("" : "+r"(o##c));
+#define LOAD_FOUR(c) svfloat32_t x##c = svld1rq_f32(svptrue_b32(), at + o##c);
+#define LOAD_ONE(c) svfloat32_t x##c = svdup_n_f32(at[o##c]);
 #define WEIGHTS(v)                                                                               \
-    svfloat32_t w##v = v < vectors ? svld1_f32(p##v, from + v * width) : svdup_n_f32(0.0f);
+    svfloat32_t w##v = v < vectors ? svld1_vnum_f32(p##v, from, v) : svdup_n_f32(0.0f);
 #define BY_LANE(v, c)                                                                            \
     if (v < vectors && c < columns) a##v##_##c = svmla_lane_f32(a##v##_##c, w##v, x##c, LANE);
 #define BY_ONE(v, c)                                                                             \
@@ -50,6 +59,7 @@ ALWAYS_INLINE void tile(float *sums, const float *in, const float *weights, cons
     const int32_t width = (int32_t)svcntw();
     int32_t channel, y, x, i;
     VECTORS(PREDICATE)
+    COLUMNS(OFFSET)
     ALL(START)
     for (channel = 0; channel < n->channels; channel++) {
         for (y = 0; y < n->taps_y; y++) {
@@ -58,59 +68,76 @@ ALWAYS_INLINE void tile(float *sums, const float *in, const float *weights, cons
                 const float *from = weights + channel * n->weight_channel + y * n->weight_y +
                                     x * n->weight_x;
                 if (by_lane) {
-                    for (i = 0; i < n->inner; i += 4, at += 4) {
+                    for (i = 0; i < n->inner; i += 4) {
                         COLUMNS(LOAD_FOUR)
 #define LANE 0
-                        { VECTORS(WEIGHTS) ALL(BY_LANE) from += n->weight_inner; }
+                        { VECTORS(WEIGHTS) ALL(BY_LANE) NEXT(from, n->weight_inner) }
 #undef LANE
 #define LANE 1
-                        { VECTORS(WEIGHTS) ALL(BY_LANE) from += n->weight_inner; }
+                        { VECTORS(WEIGHTS) ALL(BY_LANE) NEXT(from, n->weight_inner) }
 #undef LANE
 #define LANE 2
-                        { VECTORS(WEIGHTS) ALL(BY_LANE) from += n->weight_inner; }
+                        { VECTORS(WEIGHTS) ALL(BY_LANE) NEXT(from, n->weight_inner) }
 #undef LANE
 #define LANE 3
-                        { VECTORS(WEIGHTS) ALL(BY_LANE) from += n->weight_inner; }
+                        { VECTORS(WEIGHTS) ALL(BY_LANE) NEXT(from, n->weight_inner) }
 #undef LANE
+                        NEXT(at, 4)
                     }
                 } else {
-                    for (i = 0; i < n->inner; i++, at += n->in_inner, from += n->weight_inner) {
+                    for (i = 0; i < n->inner; i++) {
                         COLUMNS(LOAD_ONE)
                         VECTORS(WEIGHTS)
                         ALL(BY_ONE)
+                        NEXT(from, n->weight_inner)
+                        NEXT(at, n->in_inner)
                     }
                 }
             }
         }
     }
+    COLUMNS(TO)
     ALL(STORE)
 }
 
+ALWAYS_INLINE void strip(float *sums, const float *in, const float *weights, nest n,
+                         int32_t lanes, int32_t tiles, const int vectors, const int columns,
+                         const int by_lane)
+{
+    while (tiles-- > 0) {
+        tile(sums, in, weights, &n, lanes, vectors, columns, by_lane);
+        sums += columns * n.sums_column;
+        in += columns * n.in_column;
+    }
+}
+
+/* One tile after another along the columns: addresses are computed once for all of them. */
 #define TILE(vectors, columns)                                                                   \
     static void tile_##vectors##_##columns(float *sums, const float *in, const float *weights,   \
-                                           const nest *n, int32_t lanes)                         \
+                                           const nest *n, int32_t lanes, int32_t tiles)          \
     {                                                                                            \
         if (n->in_inner == 1 && n->inner % 4 == 0) {                                             \
-            tile(sums, in, weights, n, lanes, vectors, columns, 1);                              \
+            strip(sums, in, weights, *n, lanes, tiles, vectors, columns, 1);                     \
         } else {                                                                                 \
-            tile(sums, in, weights, n, lanes, vectors, columns, 0);                              \
+            strip(sums, in, weights, *n, lanes, tiles, vectors, columns, 0);                     \
         }                                                                                        \
     }
 TILE(1, 1) TILE(1, 2) TILE(1, 4) TILE(1, 8)
 TILE(2, 1) TILE(2, 2) TILE(2, 4) TILE(2, 8)
-TILE(4, 1) TILE(4, 2) TILE(4, 3) TILE(4, 5)
+TILE(4, 1) TILE(4, 2) TILE(4, 3) TILE(4, 6)
 
-typedef void (*tile_function)(float *, const float *, const float *, const nest *, int32_t);
+typedef void (*tile_function)(float *, const float *, const float *, const nest *, int32_t,
+                              int32_t);
 
 /* For each number of vectors the tiles from the widest; accumulators, inputs and weights fit 32
- * registers: 4 x 5 + 5 + 4, 2 x 8 + 8 + 2. */
+ * registers: 4 x 6 + 6 + 2, 2 x 8 + 8 + 2. */
 static const struct {
     int32_t columns;
     tile_function run;
 } tiles[3][4] = {
     {{8, tile_1_8}, {4, tile_1_4}, {2, tile_1_2}, {1, tile_1_1}},
     {{8, tile_2_8}, {4, tile_2_4}, {2, tile_2_2}, {1, tile_2_1}},
-    {{5, tile_4_5}, {3, tile_4_3}, {2, tile_4_2}, {1, tile_4_1}},
+    {{6, tile_4_6}, {3, tile_4_3}, {2, tile_4_2}, {1, tile_4_1}},
 };
 
 TS_HIDDEN void TS_NAME(tunesmith_sve_sums)(
@@ -126,13 +153,13 @@ TS_HIDDEN void TS_NAME(tunesmith_sve_sums)(
     while (lane < lanes) {
         int32_t left = (lanes - lane + width - 1) / width;
         int kind = left >= 4 ? 2 : left >= 2 ? 1 : 0;
-        for (column = 0, i = 0; column < columns;) {
-            while (tiles[kind][i].columns > columns - column) {
-                i++;
+        for (column = 0, i = 0; column < columns; i++) {
+            int32_t count = (columns - column) / tiles[kind][i].columns;
+            if (count > 0) {
+                tiles[kind][i].run(sums + column * sums_column + lane, in + column * in_column,
+                                   weights + lane, &n, lanes - lane, count);
+                column += count * tiles[kind][i].columns;
             }
-            tiles[kind][i].run(sums + column * sums_column + lane, in + column * in_column,
-                               weights + lane, &n, lanes - lane);
-            column += tiles[kind][i].columns;
         }
         lane += width << kind;
     }
