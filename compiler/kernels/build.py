@@ -19,6 +19,7 @@ from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
 from compiler.kernels.scalable_sums import RUNTIME_FUNCTIONS
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
+from compiler.tvm_target import without_scalable_vectors
 
 # Calls that would need TVM's runtime library when the model runs.
 _RUNTIME_CALLS = {
@@ -56,7 +57,8 @@ def build_kernel(
     if pairs:  # the two pointers may be equal: LLVM must not be told otherwise
         func = func.without_attr("tirx.noalias")
     try:
-        kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target, scalable=scalable)))
+        loops = lower_to_loops(func, without_scalable_vectors(target), scalable=scalable)
+        kernel = cut_into_phases(as_phased_loops(loops))
         symbols = _symbols(name, kernel)
         code = _object(kernel, symbols, target)
     except Exception as cause:  # TVM's checks raise many kinds

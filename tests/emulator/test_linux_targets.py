@@ -25,8 +25,8 @@ from compiler.verify import check, verify
 from tests.onnx_models import conv_net_model, save
 
 # Instructions for each multiply-accumulate of ResNet-8: measured 0.35 on cortex-a72, 0.215 on
-# neoverse-v1 with vectors of 256 bits.
-MOST_INSTRUCTIONS_FOR_EACH_MAC = {"cortex-a72": 0.40, "neoverse-v1": 0.23}
+# neoverse-v1 with vectors of 256 bits, 0.51 on rv64gcv.
+MOST_INSTRUCTIONS_FOR_EACH_MAC = {"cortex-a72": 0.40, "neoverse-v1": 0.23, "rv64gcv": 0.55}
 needs_qemu_aarch64 = pytest.mark.skipif(
     shutil.which("qemu-aarch64") is None, reason="needs qemu-aarch64 (qemu-user)"
 )
