@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import pairwise
 
-from compiler.arm_cpu_features import AARCH64_CPUS, AARCH64_FEATURES
+from compiler.arm_cpu_features import AARCH64_CPUS, AARCH64_FEATURES, aarch64_features
 from compiler.cpu_features import X86_CPUS, X86_FEATURES, apply_feature_flags
 from compiler.errors import TargetError
 from compiler.target_tables import TargetSpec
@@ -76,6 +76,18 @@ def check_riscv_has_an_abi(spec: TargetSpec) -> None:
         "[llvm] has no `abi`",
         "objects for RISC-V cannot be linked with others unless both pass floats alike",
     )
+
+
+def check_scalable_vectors_are_sve(spec: TargetSpec) -> None:
+    if not spec.vector.scalable:
+        return
+    llvm = spec.llvm
+    if not llvm.is_aarch64 or "sve" not in aarch64_features(llvm.cpu, llvm.features):
+        raise _disagree(
+            spec,
+            "[vector] scalable is true",
+            f"only SVE is known, and cpu `{llvm.cpu}` does not have it",
+        )
 
 
 def check_feature_flags(spec: TargetSpec) -> None:
@@ -218,6 +230,7 @@ _CHECKS = (
     check_riscv_has_an_abi,
     check_feature_flags,  # before the checks that apply the flags
     check_vector_width_has_its_feature,
+    check_scalable_vectors_are_sve,
     check_x86_register_count,
     check_cache_levels_grow,
     check_microcontroller_has_memory,

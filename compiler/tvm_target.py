@@ -29,3 +29,16 @@ def tvm_target(spec: TargetSpec) -> tvm.target.Target:
     if spec.llvm.abi is not None:
         options["mabi"] = spec.llvm.abi
     return tvm.target.Target(options)
+
+
+def without_scalable_vectors(target: tvm.target.Target) -> tvm.target.Target:
+    """Return the target as TVM's passes over loops shall see it: RISC-V without its V.
+
+    With V they replace vectors of a known length by masked ones of an unknown length, of which LLVM
+    keeps no sum in a register. LLVM itself is given the whole target.
+    """
+    facts = dict(target.export())
+    features = [str(feature) for feature in facts.get("mattr", [])]
+    if "+v" not in features or "riscv" not in str(facts.get("mtriple", "")):
+        return target
+    return tvm.target.Target({**facts, "mattr": [f for f in features if f != "+v"]})

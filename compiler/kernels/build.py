@@ -20,6 +20,7 @@ from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
 from compiler.kernels.scalable_sums import RUNTIME_FUNCTIONS
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
+from compiler.tvm_target import without_scalable_vectors
 
 # Calls that would need TVM's runtime library when the model runs.
 _RUNTIME_CALLS = {
@@ -108,7 +109,8 @@ def lower_kernel(
     if pairs:  # the two pointers may be equal: a compiler must not be told otherwise
         func = func.without_attr("tirx.noalias")
     try:
-        kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target, scalable=scalable)))
+        loops = lower_to_loops(func, without_scalable_vectors(target), scalable=scalable)
+        kernel = cut_into_phases(as_phased_loops(loops))
         symbols = _symbols(prefix + name, kernel)
         functions = {
             GlobalVar(symbol): expand_elementary(phase.func).with_attr("global_symbol", symbol)

@@ -266,3 +266,16 @@ def test_arm_and_riscv_facts_that_are_refused(
     with pytest.raises(TargetError) as caught:
         check(spec)
     assert caught.value.what == f"target birch: {what}"
+
+
+def test_scalable_vectors_need_sve() -> None:
+    arm = {"triple": "aarch64-unknown-linux-gnu", "cpu": "neoverse-n1", "features": []}
+    tables = {**x86_tables(), "llvm": arm}
+    spec = spec_with(tables, "vector.scalable", True)
+    with pytest.raises(TargetError) as caught:
+        checks.check_scalable_vectors_are_sve(spec)
+    assert caught.value.what == "target birch: [vector] scalable is true"
+    assert caught.value.why == "only SVE is known, and cpu `neoverse-n1` does not have it"
+    checks.check_scalable_vectors_are_sve(
+        spec_with({**tables, "llvm": {**arm, "cpu": "neoverse-v1"}}, "vector.scalable", True)
+    )
