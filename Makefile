@@ -1,6 +1,7 @@
 # make demo    compile a trained model, check it, compare it with onnxruntime
 # make test    format, lint, types, import rules, all tests but the slow ones
 # make test-slow   the slow ones: many more drawn cases, ONNX's own node tests
+# make test-emulator   libraries for Arm and RISC-V in QEMU
 # PYTHON       the interpreter of the virtual environment (3.11 to 3.13)
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ INSTALLED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-slow test-emulator clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/tunesmith demo
@@ -20,10 +21,14 @@ test: $(INSTALLED)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/pytest -n auto -m "not slow"
+	$(VENV)/bin/pytest -n auto -m "not slow and not emulator"
 
 test-slow: $(INSTALLED)
 	$(VENV)/bin/pytest -n auto -m slow
+
+test-emulator: $(INSTALLED)
+	sh scripts/install-test-tools.sh
+	$(VENV)/bin/pytest -n auto -m emulator
 
 # Made again only when what is to be installed changes.
 $(INSTALLED): pyproject.toml

@@ -134,7 +134,12 @@ class TargetSpec:
 
     @property
     def arena_align_bytes(self) -> int:
-        """Alignment of an arena that no region describes: a whole vector and a whole line."""
+        """Alignment of an arena that no region describes: a whole vector and a whole line.
+
+        Scalable vectors are loaded from any element on.
+        """
+        if self.vector.scalable:
+            return self.cache.line_bytes
         return max(self.vector.width_bits // 8, self.cache.line_bytes)
 
     @property

@@ -24,8 +24,9 @@ from compiler.verification_inputs import draw_inputs
 from compiler.verify import check, verify
 from tests.onnx_models import conv_net_model, save
 
-# Instructions for each multiply-accumulate of ResNet-8: measured 0.35 on cortex-a72.
-MOST_INSTRUCTIONS_FOR_EACH_MAC = {"cortex-a72": 0.40}
+# Instructions for each multiply-accumulate of ResNet-8: measured 0.35 on cortex-a72, 0.215 on
+# neoverse-v1 with vectors of 256 bits.
+MOST_INSTRUCTIONS_FOR_EACH_MAC = {"cortex-a72": 0.40, "neoverse-v1": 0.23}
 needs_qemu_aarch64 = pytest.mark.skipif(
     shutil.which("qemu-aarch64") is None, reason="needs qemu-aarch64 (qemu-user)"
 )
@@ -137,3 +138,26 @@ def test_bench_counts_instructions_in_an_emulator(models: Path) -> None:
     assert model.instructions_for_each_mac < 0.6  # measured: 0.43
     assert peer.error.startswith("not emulated by qemu-aarch64")
     assert result.geometric_mean("onnxruntime") is None
+
+
+@needs_qemu_aarch64
+@pytest.mark.emulator
+@pytest.mark.parametrize("model", ["mlperf_tiny_ic_resnet8_f32", "mlperf_tiny_kws_dscnn_f32"])
+def test_one_sve_library_for_vectors_of_any_length(
+    model: str, models: Path, tmp_path: Path
+) -> None:
+    path = models / f"{model}.onnx"
+    artifact = compile(path, target="neoverse-v1", output=tmp_path / "out", verify="skip")
+    manifest = tmp_path / "out" / "manifest.json"
+    counts = []
+    for bits in (128, 256, 512, 2048):
+        words = json.loads(manifest.read_text())
+        words["runner"]["command"] = ["qemu-aarch64", "-cpu", f"max,sve{bits}=on"]
+        manifest.write_text(json.dumps(words))
+        assert check(artifact.path, load_model(path)).status is Status.PASSED
+        with open_runner(artifact.path) as runner:
+            counts.append(runner.run([drawn_inputs(runner.inputs)], count=True).instruction_count)
+    short, usual, *_ = counts
+    assert short is not None
+    assert usual is not None
+    assert usual < 0.7 * short  # longer vectors are used where there are any

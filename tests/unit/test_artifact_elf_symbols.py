@@ -41,6 +41,16 @@ def test_symbols_from_elsewhere_keep_their_names(tmp_path: Path) -> None:
     assert {line.split()[-1] for line in listed.stdout.splitlines()} == {"kws__call", "sinf"}
 
 
+def test_functions_of_the_library_s_own_runtime_are_renamed(tmp_path: Path) -> None:
+    source = tmp_path / "calls.c"
+    source.write_text("void sums(void);\nvoid call(void) { sums(); }\n", encoding="ascii")
+    made = tmp_path / "calls.o"
+    subprocess.run(("cc", "-O0", "-c", source, "-o", made), check=True)
+    made.write_bytes(with_prefixed_symbols(made.read_bytes(), _named, frozenset({"sums"})))
+    listed = subprocess.run(("nm", made), capture_output=True, text=True, check=True)
+    assert {line.split()[-1] for line in listed.stdout.splitlines()} == {"kws__call", "kws__sums"}
+
+
 def test_object_of_another_format_is_refused() -> None:
     with pytest.raises(ToolchainError) as caught:
         with_prefixed_symbols(b"MZ" + bytes(100), _named)

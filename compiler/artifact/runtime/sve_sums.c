@@ -25,8 +25,7 @@ typedef struct nest {
 #define COLUMNS(OP) OP(0) OP(1) OP(2) OP(3) OP(4) OP(5) OP(6) OP(7)
 
 #define PREDICATE(v) svbool_t p##v = svwhilelt_b32_s32(v * width, lanes);
-#define START(v, c)                                                                              \
-    svfloat32_t a##v##_##c = svdup_n_f32(0.0f);
+#define START(v, c) svfloat32_t a##v##_##c = zero;
 #define STORE(v, c)                                                                              \
     if (v < vectors && c < columns) {                                                            \
         svst1_vnum_f32(p##v, t##c, v, a##v##_##c);                                               \
@@ -57,7 +56,9 @@ ALWAYS_INLINE void tile(float *sums, const float *in, const float *weights, cons
                         int32_t lanes, const int vectors, const int columns, const int by_lane)
 {
     const int32_t width = (int32_t)svcntw();
+    svfloat32_t zero = svdup_n_f32(0.0f);
     int32_t channel, y, x, i;
+    __asm__("" : "+w"(zero)); /* else each sum starts with an instruction of Advanced SIMD */
     VECTORS(PREDICATE)
     COLUMNS(OFFSET)
     ALL(START)
