@@ -144,6 +144,25 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """One start of a device function of a GPU kernel; launches of a kernel run in order."""
+
+    symbol: str
+    grid: tuple[int, int, int]  # blocks: x, y, z
+    block: tuple[int, int, int]  # threads of a block: x, y, z
+    arguments: tuple[int, ...]  # each a pointer: position among inputs, outputs, scratch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceUse:
+    """What ptxas gives one device function."""
+
+    registers: int  # of a thread
+    shared_bytes: int  # of a block
+    spill_bytes: int  # stores and loads of registers that did not suffice, of a thread
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleOutcome:
     """Which of record, rule or fallback scheduled a kernel, and why not an earlier one."""
 
@@ -163,4 +182,5 @@ class CompiledKernel:
     object_code: bytes  # an ELF (or Mach-O, COFF) object that defines the phases' symbols
     code_bytes: int
     libm_symbols: tuple[str, ...] = ()
+    launches: tuple[Launch, ...] = ()  # of a GPU kernel, which has no phases and no object
     layout_changes: int = 0  # copies between plain and blocked layout, fused or alone

@@ -18,6 +18,7 @@ from schedules.cpu.fallback import fallback
 from schedules.cpu.matmul import matmul
 from schedules.cpu.rows import rows
 from schedules.cpu.winograd import winograd
+from schedules.cuda.fallback import fallback as gpu_fallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,11 @@ CPU_RULES = (
     Rule("rows", rows),
 )
 
+GPU_RULES: tuple[Rule, ...] = ()
+
 
 def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:
     """Return the rules for a target's family, and its fallback."""
-    del spec  # CPUs are the only family so far; their facts reach the rules as arguments
+    if spec.family == "gpu":
+        return GPU_RULES, gpu_fallback
     return CPU_RULES, fallback

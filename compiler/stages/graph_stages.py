@@ -30,6 +30,8 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
     Args:
         exact: only algorithms that sum the products of the model's own numbers.
     """
+    if spec.family == "gpu":
+        return gpu_graph_stages(spec)
     transform = relax.transform
     return (
         Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
@@ -46,6 +48,34 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
         Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
         Stage("fuse-attention", partial(fuse_attention, spec=spec)),
         Stage("legalize", partial(legalize, spec=spec)),
+        *fusion_stages(),
+    )
+
+
+def gpu_graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
+    """The same for a GPU: values stay in ONNX's layout, since threads read where lanes load."""
+    transform = relax.transform
+    return (
+        Stage("fold-batch-norm", fold_batch_norm),
+        Stage("decompose-ops", transform.DecomposeOpsForInference()),
+        Stage("fold-constants", fold_constants),
+        Stage("canonicalize", transform.CanonicalizeBindings()),
+        Stage("multiply-by-reciprocals", multiply_by_reciprocals),
+        Stage("eliminate-common", transform.EliminateCommonSubexpr()),
+        Stage("clamp-indices", clamp_indices),
+        Stage("dispatch-sort-scan", DispatchSortScan()),
+        Stage("join-channel-moves", join_channel_moves),
+        Stage("eliminate-dead", transform.DeadCodeElimination()),
+        Stage("widen-conv1d", widen_conv1d),  # the rules for convolutions know images only
+        Stage("legalize", partial(legalize, spec=spec)),
+        *fusion_stages(),
+    )
+
+
+def fusion_stages() -> tuple[Stage, ...]:
+    """Operators in ``call_tir`` form -> fused kernels, for every family."""
+    transform = relax.transform
+    return (
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now
         Stage("eliminate-dead-calls", transform.DeadCodeElimination()),
         Stage("annotate-op-pattern", transform.AnnotateTIROpPattern()),

@@ -12,6 +12,7 @@ from tvm.relax.transform.legalize_ops import linear_algebra, nn
 
 from compiler.stages.operators.conv2d import legalize_conv2d
 from compiler.stages.operators.conv2d_transpose import legalize_conv2d_transpose
+from compiler.stages.operators.gpu_legalizers import gpu_legalizers
 from compiler.stages.operators.libm import legalize_libm
 from compiler.stages.operators.matmul import legalize_matmul
 from compiler.stages.operators.rows import legalize_layer_norm, legalize_softmax
@@ -24,15 +25,22 @@ def _as_reshape(_builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return relax.op.reshape(call.args[0], call.ty.shape)
 
 
+_VIEWS_AND_LIBM: dict[str, Legalizer] = {
+    "relax.cosh": legalize_libm,
+    "relax.sinh": legalize_libm,
+    "relax.expand_dims": _as_reshape,
+    "relax.squeeze": _as_reshape,
+    "relax.flatten": _as_reshape,
+}
+
+
 def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
+    if spec.gpu is not None:
+        return {**_VIEWS_AND_LIBM, **gpu_legalizers(spec.gpu)}
     lanes = spec.lanes(dtype_bits=32)
     return {
-        "relax.cosh": legalize_libm,
-        "relax.sinh": legalize_libm,
-        "relax.expand_dims": _as_reshape,
-        "relax.squeeze": _as_reshape,
-        "relax.flatten": _as_reshape,
+        **_VIEWS_AND_LIBM,
         "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes),
         "relax.nn.conv2d_transpose": partial(
             legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
