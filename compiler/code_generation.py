@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from compiler.device_compiler import DeviceImage
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel, Program
 from compiler.target_spec import TargetSpec
@@ -21,6 +24,7 @@ class GeneratedCode:
     kernels: dict[str, CompiledKernel]  # by name
     stages: tuple[str, ...]
     relax_plan_bytes: int  # what Relax's own memory planner would allocate
+    device_image: DeviceImage | None = None  # of a GPU
 
     @property
     def records_used(self) -> tuple[str, ...]:
@@ -49,6 +53,35 @@ def generate_code(
     """
     # TVM takes more than a second to import: bad input should be refused before that.
     from compiler.kernels.build import build_kernel
+    from compiler.stages.graph_stages import graph_stages
+    from compiler.tvm_target import tvm_target
+
+    target = tvm_target(spec)
+    build = partial(build_kernel, target=target)
+    stages = graph_stages(spec, exact=exact)
+    lowering = Lowering(target=target, stages=stages, build=build)
+    return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lowering:
+    """What a family of targets does with a graph and with each of its scheduled kernels."""
+
+    target: Any  # TVM's
+    stages: tuple[Any, ...]  # of `stages.graph_stages`
+    build: Callable[..., CompiledKernel]  # func, name, input_count, outcome
+
+
+def generate_by(
+    lowering: Lowering,
+    model: Model,
+    spec: TargetSpec,
+    records: Records,
+    jobs: int,
+    dump_stages: Path | None,
+    report: Callable[[str], None],
+) -> GeneratedCode:
+    """Run the stages, schedule the kernels and build their code, as `lowering` says."""
     from compiler.onnx_import.to_relax import to_relax
     from compiler.relax_program import extract_program
     from compiler.scheduling import (
@@ -57,21 +90,17 @@ def generate_code(
         relax_plan_bytes,
         schedule_kernel,
     )
-    from compiler.stages.graph_stages import graph_stages
     from compiler.stages.stage import run_stages
-    from compiler.tvm_target import tvm_target
 
     report("import")
-    target, stages, graph = tvm_target(spec), graph_stages(spec, exact=exact), to_relax(model)
+    target, stages, graph = lowering.target, lowering.stages, to_relax(model)
     mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
     workloads = distinct_workloads(mod, extract_program(mod, model))
 
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
         kernel = schedule_kernel(name, func, count, spec, records)
-        built = build_kernel(
-            kernel.func, name=name, input_count=count, outcome=kernel.outcome, target=target
-        )
+        built = lowering.build(kernel.func, name=name, input_count=count, outcome=kernel.outcome)
         return replace(built, layout_changes=layout_changes(func))
 
     report("kernels")

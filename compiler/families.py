@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from compiler.artifact.board import board_of
 from compiler.artifact.manifest import Artifact
 from compiler.artifact.write import write_artifact
+from compiler.artifact.write_gpu import write_gpu_artifact
+from compiler.artifact.write_mcu import write_mcu_artifact
 from compiler.code_generation import GeneratedCode, generate_code
 from compiler.errors import TargetError
+from compiler.gpu_code_generation import generate_gpu_code
+from compiler.mcu_code_generation import generate_mcu_code
 from compiler.target_spec import TargetSpec
 
 
@@ -23,8 +29,25 @@ class FamilyBuild:
     write_artifact: Callable[..., Artifact]  # arguments of artifact.write.write_artifact
 
 
-_BUILDS: Mapping[str, FamilyBuild] = {
-    "cpu": FamilyBuild(generate_code=generate_code, write_artifact=write_artifact),
+def _mcu_build(spec: TargetSpec) -> FamilyBuild:
+    return FamilyBuild(
+        generate_code=generate_mcu_code,
+        write_artifact=partial(write_mcu_artifact, board=board_of(spec)),
+    )
+
+
+def _gpu_build(spec: TargetSpec) -> FamilyBuild:
+    return FamilyBuild(
+        generate_code=generate_gpu_code,
+        write_artifact=partial(write_gpu_artifact, gpu=spec.gpu),
+    )
+
+
+_CPU_BUILD = FamilyBuild(generate_code=generate_code, write_artifact=write_artifact)
+_BUILDS: Mapping[str, Callable[[TargetSpec], FamilyBuild]] = {
+    "cpu": lambda _: _CPU_BUILD,
+    "mcu": _mcu_build,
+    "gpu": _gpu_build,
 }
 
 
@@ -41,4 +64,4 @@ def family_build(spec: TargetSpec) -> FamilyBuild:
             why=f"code is generated for: {', '.join(_BUILDS)}",
             fix="choose another target (`tunesmith targets` lists them)",
         )
-    return build
+    return build(spec)

@@ -37,7 +37,7 @@ def load(path: str | Path, threads: int = 1) -> Library:
         model = abi.open_model(_unique_spelling(artifact), artifact.manifest.symbol_prefix)
     except (OSError, AttributeError, ValueError) as cause:
         raise ArtifactError(
-            f"{artifact.path}: {artifact.manifest.shared_library} cannot be loaded",
+            f"{artifact.path}: {artifact.library_path.name} cannot be loaded",
             why=str(cause),
             fix="compile the model again on this machine",
         ) from cause
@@ -138,6 +138,12 @@ class Session:
                 "memory or threads could not be had",
                 fix="free some memory, or use fewer threads",
             )
+        if error == abi.E_DEVICE:
+            raise OtherMachineError(
+                f"{library.artifact.path}: no session could be made",
+                why="the GPU's driver refused to load the library's device code",
+                fix="update the driver, or compile the model with an older CUDA toolkit",
+            )
         if error != abi.OK:
             raise _unexpected(model, error)
 
@@ -214,6 +220,14 @@ def _refuse_other_system(artifact: Artifact) -> None:
 
 def _refuse_other_cpu(artifact: Artifact, model: abi.Model) -> None:
     missing = model.missing_cpu_feature()
+    if missing is not None and artifact.manifest.target.family == "gpu":
+        raise OtherMachineError(
+            f"{artifact.path} needs {missing.decode()}",
+            why=f"it was compiled for the GPUs of {artifact.manifest.target.name}; this machine "
+            "does not offer that",
+            fix="run it on a machine with such a GPU and its driver, or compile the model with "
+            "--target host",
+        )
     if missing is not None:
         raise OtherMachineError(
             f"{artifact.path} needs the CPU feature {missing.decode()}",
@@ -229,7 +243,7 @@ def _unique_spelling(artifact: Artifact) -> str:
     glibc gives back what it loaded before from an equal path, even if there is another file
     there now. Each bit of the digest's first 16 digits is one slash or two.
     """
-    shared = Path(artifact.manifest.shared_library)
+    shared = artifact.library_path.relative_to(artifact.path)
     digest = int(artifact.manifest.files[shared.as_posix()][:16], 16)
     slashes = "".join("./" if digest >> bit & 1 else ".//" for bit in range(64))
     return f"{(artifact.path / shared).parent.resolve()}/{slashes}{shared.name}"

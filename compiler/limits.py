@@ -11,6 +11,7 @@ from compiler.target_spec import TargetSpec
 from compiler.target_tables import LIMIT_NAMES
 
 _HELD = ("flash_bytes", "ram_bytes", "library_bytes")
+_HELD_BY_RUNNING = ("stack_bytes", "instruction_count")  # a microcontroller's, in its emulator
 _LARGEST = 3  # how many tensors or kernels an error names
 
 
@@ -54,11 +55,12 @@ def with_limits(spec: TargetSpec, limits: Mapping[str, int]) -> TargetSpec:
 
 
 def _refuse_unmeasured(spec: TargetSpec) -> None:
+    held = (*_HELD, *_HELD_BY_RUNNING) if spec.family == "mcu" else _HELD
     for name in LIMIT_NAMES:
-        if name not in _HELD and getattr(spec.limits, name) is not None:
+        if name not in held and getattr(spec.limits, name) is not None:
             raise LimitError(
                 f"the limit {name} cannot be held",
-                why=f"nothing measures it for the target {spec.name}; held are: {', '.join(_HELD)}",
+                why=f"nothing measures it for the target {spec.name}; held are: {', '.join(held)}",
                 fix=f"leave {name} out",
             )
 

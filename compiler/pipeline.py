@@ -165,9 +165,10 @@ def _regions(spec: TargetSpec) -> tuple[Region, ...]:
     )
 
 
-def _tool_versions(toolchain: Toolchain) -> dict[str, str]:
+def _tool_versions(toolchain: Toolchain, code: GeneratedCode) -> dict[str, str]:
     names = ("apache-tvm", "apache-tvm-ffi", "onnx", "onnxruntime", "numpy")
-    return {"tunesmith": VERSION, "cc": toolchain.version, **{n: version(n) for n in names}}
+    found = {"tunesmith": VERSION, "cc": toolchain.version, **{n: version(n) for n in names}}
+    return found if code.device_image is None else found | {"nvcc": code.device_image.compiler}
 
 
 def _write(folder: Path, build: _Build, code: GeneratedCode, report: Report) -> Artifact:
@@ -194,7 +195,7 @@ def _write(folder: Path, build: _Build, code: GeneratedCode, report: Report) -> 
         toolchain=build.toolchain,
         provenance=Provenance(
             options=build.options,
-            tool_versions=_tool_versions(build.toolchain),
+            tool_versions=_tool_versions(build.toolchain, code),
             stages=code.stages,
             records_used=code.records_used,
         ),
@@ -202,6 +203,7 @@ def _write(folder: Path, build: _Build, code: GeneratedCode, report: Report) -> 
         relax_plan_bytes=code.relax_plan_bytes,
         weights=build.weights,
         jobs=build.jobs,
+        **({} if code.device_image is None else {"device_image": code.device_image}),
     )
     check_library_limit(spec, artifact.library_path.stat().st_size)
     return artifact

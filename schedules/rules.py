@@ -19,6 +19,9 @@ from schedules.cpu.matmul import matmul
 from schedules.cpu.rows import rows
 from schedules.cpu.winograd import winograd
 from schedules.cuda.fallback import fallback as gpu_fallback
+from schedules.mcu.conv2d import scalar_conv2d
+from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
+from schedules.mcu.matmul import scalar_matmul
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,22 @@ CPU_RULES = (
     Rule("rows", rows),
 )
 
+MCU_RULES = (
+    Rule("scalar-conv2d", scalar_conv2d),
+    Rule("scalar-depthwise-conv2d", scalar_depthwise_conv2d),
+    Rule("scalar-matmul", scalar_matmul),
+    Rule("rows", rows),
+)
+
 GPU_RULES: tuple[Rule, ...] = ()
+
+_RULES: dict[str, tuple[tuple[Rule, ...], Fallback]] = {
+    "cpu": (CPU_RULES, fallback),
+    "mcu": (MCU_RULES, fallback),
+    "gpu": (GPU_RULES, gpu_fallback),
+}
 
 
 def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:
     """Return the rules for a target's family, and its fallback."""
-    if spec.family == "gpu":
-        return GPU_RULES, gpu_fallback
-    return CPU_RULES, fallback
+    return _RULES[spec.family]

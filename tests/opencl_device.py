@@ -54,7 +54,9 @@ class OpenClDevice:
     def buffer(self, size_bytes: int) -> c_void_p:
         """Device memory."""
         size = c_size_t(max(size_bytes, 1))
-        return self._made("clCreateBuffer", self._context, ctypes.c_ulong(_MEM_READ_WRITE), size, None)
+        return self._made(
+            "clCreateBuffer", self._context, ctypes.c_ulong(_MEM_READ_WRITE), size, None
+        )
 
     def write(self, buffer: c_void_p, array: np.ndarray) -> None:
         """Fill a buffer from an array, whose bytes lie together."""
@@ -72,9 +74,7 @@ class OpenClDevice:
     def program(self, source: str) -> c_void_p:
         """Compile OpenCL C."""
         text = c_char_p(source.encode())
-        program = self._made(
-            "clCreateProgramWithSource", self._context, 1, byref(text), None
-        )
+        program = self._made("clCreateProgramWithSource", self._context, 1, byref(text), None)
         options = c_char_p(b"-cl-std=CL1.2")
         if self._cl.clBuildProgram(program, 1, byref(self._device), options, None, None):
             raise OpenClError(self._build_log(program))
@@ -110,9 +110,7 @@ class OpenClDevice:
         assert array.flags.c_contiguous
         address = c_void_p(array.ctypes.data)
         size = c_size_t(array.nbytes)
-        self._check(
-            function, self._queue, buffer, _TRUE, c_size_t(0), size, address, 0, None, None
-        )
+        self._check(function, self._queue, buffer, _TRUE, c_size_t(0), size, address, 0, None, None)
 
     def _build_log(self, program: c_void_p) -> str:
         text = ctypes.create_string_buffer(1 << 16)

@@ -42,9 +42,7 @@ def opencl_program(model: Model, spec: TargetSpec | None = None) -> OpenClProgra
         kernels[name] = launched_kernel(scheduled.func, name, target)
         outcomes[name] = scheduled.outcome
     sources = {name: opencl_source(kernel.functions, target) for name, kernel in kernels.items()}
-    return OpenClProgram(
-        program=found.program, kernels=kernels, outcomes=outcomes, sources=sources
-    )
+    return OpenClProgram(program=found.program, kernels=kernels, outcomes=outcomes, sources=sources)
 
 
 def run_opencl(made: OpenClProgram, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

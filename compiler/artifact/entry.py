@@ -57,6 +57,7 @@ class Linkable:
     kernels: Mapping[str, CompiledKernel]
     plan: MemoryPlan
     weights: WeightsBlob
+    sessions: bool = True  # False: no operating system, so neither malloc nor threads
 
     @property
     def prefix(self) -> str:
@@ -139,7 +140,7 @@ def header_source(model: Linkable) -> str:
 
 def example_source(model: Linkable) -> str:
     """Return a program that runs `model` on made-up inputs and prints its outputs."""
-    return render("main.c.j2", **_interface(model))
+    return render("main.c.j2" if model.sessions else "main_bare.c.j2", **_interface(model))
 
 
 def _interface(model: Linkable) -> dict[str, object]:
@@ -150,12 +151,14 @@ def _interface(model: Linkable) -> dict[str, object]:
         "inputs": tensors(model.program, model.program.inputs, fallback="input"),
         "outputs": tensors(model.program, model.program.outputs, fallback="output"),
         "regions": model.plan.regions,
+        "sessions": model.sessions,
     }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Declaration:
     symbols: tuple[str, ...]
+    prototypes: tuple[str, ...]  # of C kernels, whose pointers have types; else empty
     pointer_count: int
 
 
@@ -164,6 +167,7 @@ def _declaration(model: Linkable, kernel: CompiledKernel) -> _Declaration:
     pointers = len(call.inputs) + len(call.outputs) + len(kernel.memory.scratch_bytes)
     return _Declaration(
         symbols=tuple(model.symbol(phase) for phase in kernel.phases),
+        prototypes=kernel.prototypes,
         pointer_count=pointers + (kernel.memory.worker_scratch_bytes > 0),
     )
 

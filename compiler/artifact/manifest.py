@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from compiler.artifact.json_records import from_json
 from compiler.errors import ArtifactError
-from compiler.program import Quantization
+from compiler.program import ELEMENT_BYTES, Quantization
 
 FORMAT = "tunesmith-artifact"
 SCHEMA_VERSION = 1
@@ -60,6 +61,10 @@ class TensorRecord:
     shape: tuple[int, ...]
     quantization: Quantization | None
 
+    @property
+    def size_bytes(self) -> int:
+        return prod(self.shape) * ELEMENT_BYTES[self.dtype]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegionRecord:
@@ -105,7 +110,7 @@ class Manifest:
     memory: MemoryTotals
     cpu_features: tuple[str, ...]  # LLVM names of what the code needs beyond the baseline
     provenance: Provenance
-    shared_library: str  # path in the artifact
+    shared_library: str | None  # path in the artifact; None where no system could load one
     static_library: str
     files: Mapping[str, str]  # sha256 of each file, but of this one and of verification.json
 
@@ -119,7 +124,8 @@ class Artifact:
 
     @property
     def library_path(self) -> Path:
-        return self.path / self.manifest.shared_library
+        """The shared library; the static one where that is all there is."""
+        return self.path / (self.manifest.shared_library or self.manifest.static_library)
 
     @property
     def static_library_path(self) -> Path:
@@ -141,14 +147,14 @@ class Artifact:
 
 
 def read_artifact(path: Path) -> Artifact:
-    """Return the artifact in the folder `path`; its shared library is checked by its digest.
+    """Return the artifact in the folder `path`; its library is checked by its digest.
 
     Raises:
         ArtifactError: there is none, its manifest is damaged or of another version, or the
             library is not the one that the manifest was written for.
     """
     artifact = Artifact(path=path, manifest=_read_manifest(path))
-    check_digest(artifact, artifact.manifest.shared_library)
+    check_digest(artifact, artifact.library_path.relative_to(path).as_posix())
     return artifact
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.artifact.entry import Linkable
 from compiler.memory_plan import Placement
-from compiler.program import KernelCall, Port, Program, Value, ValueKind
+from compiler.program import CompiledKernel, KernelCall, Port, Program, Value, ValueKind
 
 REPORT_SCHEMA_VERSION = 1
 
@@ -92,7 +92,23 @@ def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
         "outputs": list(call.outputs),
         "phases": [{"symbol": model.symbol(p), "extent": p.extent} for p in kernel.phases],
         "in_place": list(in_place),
+        **({"launches": _launches(kernel)} if kernel.launches else {}),
     }
+
+
+def _launches(kernel: CompiledKernel) -> list[dict[str, Any]]:
+    """Return the starts of device functions and what ptxas gave each of them."""
+    return [
+        {
+            "symbol": launch.symbol,
+            "grid": list(launch.grid),
+            "block": list(launch.block),
+            "registers": use.registers,
+            "shared_bytes": use.shared_bytes,
+            "spill_bytes": use.spill_bytes,
+        }
+        for launch, use in zip(kernel.launches, kernel.device_uses, strict=True)
+    ]
 
 
 def _bytes_touched(program: Program, call: KernelCall) -> int:

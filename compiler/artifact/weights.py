@@ -10,21 +10,25 @@ import numpy as np
 
 from compiler.artifact.render import render
 
-WeightsForm = Literal["incbin", "c"]
+WeightsForm = Literal["incbin", "c", "bytes"]
 WEIGHT_ALIGNMENT = 64  # a cache line, and the widest vector register of any CPU target
+BARE_ALIGNMENT = 8  # the largest element; padding is flash
 _BYTES_PER_LINE = 32
+_NUMBERS_PER_LINE = 16
 _OCTAL = tuple(f"\\{byte:03o}" for byte in range(256))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsBlob:
-    """All constants, equal ones once, each at a multiple of `WEIGHT_ALIGNMENT`."""
+    """All constants, equal ones once, each at a multiple of an alignment."""
 
     data: bytes
     offsets: dict[int, int]  # by storage value id
 
 
-def pack_weights(constants: Mapping[int, np.ndarray]) -> WeightsBlob:
+def pack_weights(
+    constants: Mapping[int, np.ndarray], alignment: int = WEIGHT_ALIGNMENT
+) -> WeightsBlob:
     """Return the blob of `constants`, in the order of their value ids."""
     parts: list[bytes] = []
     size = 0
@@ -33,7 +37,7 @@ def pack_weights(constants: Mapping[int, np.ndarray]) -> WeightsBlob:
     for value in sorted(constants):
         data = np.ascontiguousarray(constants[value]).tobytes()
         if data not in offset_of:
-            padded = data.ljust(-len(data) % WEIGHT_ALIGNMENT + len(data), b"\0")
+            padded = data.ljust(-len(data) % alignment + len(data), b"\0")
             offset_of[data] = size
             parts.append(padded)
             size += len(padded)
@@ -47,7 +51,8 @@ def weights_sources(
     """Yield (file name, content); the first one is the file to compile.
 
     ``incbin`` needs an assembler of the GNU kind; ``c`` needs nothing but a C99 compiler whose
-    strings may be long, and compiles about twenty times slower.
+    strings may be long, and compiles about twenty times slower. ``bytes`` is for strict C99,
+    which promises strings of 4,095 characters only.
     """
     data = blob.data or bytes(WEIGHT_ALIGNMENT)  # C knows no empty array
     if form == "incbin":
@@ -55,9 +60,26 @@ def weights_sources(
         yield f"{prefix}_weights.S", source.encode()
         yield f"{prefix}_weights.bin", data
         return
-    lines = [
+    if form == "bytes":
+        yield f"{prefix}_weights.c", _bytes_source(data).encode()
+        return
+    source = render(
+        "weights.c.j2", alignment=WEIGHT_ALIGNMENT, size=len(data), lines=string_lines(data)
+    )
+    yield f"{prefix}_weights.c", source.encode()
+
+
+def string_lines(data: bytes) -> list[str]:
+    """Return C string literals that hold `data`, line by line."""
+    return [
         '"' + "".join(_OCTAL[byte] for byte in data[start : start + _BYTES_PER_LINE]) + '"'
         for start in range(0, len(data), _BYTES_PER_LINE)
     ]
-    source = render("weights.c.j2", alignment=WEIGHT_ALIGNMENT, size=len(data), lines=lines)
-    yield f"{prefix}_weights.c", source.encode()
+
+
+def _bytes_source(data: bytes) -> str:
+    rows = (
+        data[start : start + _NUMBERS_PER_LINE] for start in range(0, len(data), _NUMBERS_PER_LINE)
+    )
+    lines = [", ".join(map(str, row)) for row in rows]
+    return render("weights_bytes.c.j2", alignment=BARE_ALIGNMENT, size=len(data), lines=lines)

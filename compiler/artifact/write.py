@@ -101,8 +101,8 @@ def write_artifact(
         report = build_report(
             linkable, relax_plan_bytes=relax_plan_bytes, library_bytes=library_bytes
         )
-        _write(folder / REPORT_NAME, to_json(report))
-        manifest = _manifest(
+        write_file(folder / REPORT_NAME, to_json(report))
+        manifest = manifest_of(
             folder,
             linkable,
             paths,
@@ -112,7 +112,7 @@ def write_artifact(
             provenance,
             tuple(sorted(required_features)),
         )
-        _write(folder / MANIFEST_NAME, to_json(manifest))
+        write_file(folder / MANIFEST_NAME, to_json(manifest))
     return Artifact(path=destination, manifest=manifest)
 
 
@@ -139,7 +139,7 @@ def _write_sources(
     texts |= {f"src/runtime/{name}": (runtime / name).read_bytes() for name in _RUNTIME_FILES}
     blobs = {f"src/{name}": data for name, data in weights_sources(model.weights, weights, prefix)}
     for name, data in (texts | blobs).items():
-        _write(folder / name, data)
+        write_file(folder / name, data)
     runtime_sources = (f"src/runtime/{name}" for name in _RUNTIME_SOURCES)
     return [f"src/{prefix}.c", f"src/{prefix}_cpu.c", *runtime_sources, next(iter(blobs))]
 
@@ -181,12 +181,12 @@ def _write_kernels(build: Path, model: Linkable) -> list[str]:
         code = with_prefixed_symbols(
             model.kernels[name].object_code, lambda symbol: prefixed_symbol(model.prefix, symbol)
         )
-        _write(build / f"kernel_{number:04d}.o", code)
+        write_file(build / f"kernel_{number:04d}.o", code)
         written.append(f"{build.name}/kernel_{number:04d}.o")
     return written
 
 
-def _manifest(
+def manifest_of(
     folder: Path,
     model: Linkable,
     paths: LibraryPaths,
@@ -196,6 +196,7 @@ def _manifest(
     provenance: Provenance,
     features: tuple[str, ...],
 ) -> Manifest:
+    """Return the manifest of a folder in which everything else is written."""
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     return Manifest(
         format=FORMAT,
@@ -205,9 +206,9 @@ def _manifest(
         model=info,
         target=target,
         runner=runner,
-        inputs=_records(tensors(model.program, model.program.inputs, fallback="input")),
-        outputs=_records(tensors(model.program, model.program.outputs, fallback="output")),
-        memory=_memory(model),
+        inputs=tensor_records(tensors(model.program, model.program.inputs, fallback="input")),
+        outputs=tensor_records(tensors(model.program, model.program.outputs, fallback="output")),
+        memory=memory_totals(model),
         cpu_features=features,
         provenance=provenance,
         shared_library=paths.shared,
@@ -216,7 +217,7 @@ def _manifest(
     )
 
 
-def _records(ports: tuple[Tensor, ...]) -> tuple[TensorRecord, ...]:
+def tensor_records(ports: tuple[Tensor, ...]) -> tuple[TensorRecord, ...]:
     return tuple(
         TensorRecord(
             name=port.name,
@@ -231,7 +232,7 @@ def _records(ports: tuple[Tensor, ...]) -> tuple[TensorRecord, ...]:
     )
 
 
-def _memory(model: Linkable) -> MemoryTotals:
+def memory_totals(model: Linkable) -> MemoryTotals:
     plan = model.plan
     return MemoryTotals(
         regions=tuple(
@@ -245,6 +246,7 @@ def _memory(model: Linkable) -> MemoryTotals:
     )
 
 
-def _write(path: Path, data: bytes | str) -> None:
+def write_file(path: Path, data: bytes | str) -> None:
+    """Write a file of an artifact, in folders that need not exist yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.encode() if isinstance(data, str) else data)

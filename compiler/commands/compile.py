@@ -123,7 +123,7 @@ def summary(artifact: Artifact) -> dict[str, Any]:
         "artifact": str(artifact.path),
         "model": artifact.manifest.model.name,
         "target": artifact.manifest.target.name,
-        "library": artifact.manifest.shared_library,
+        "library": artifact.library_path.relative_to(artifact.path).as_posix(),
         "totals": report["totals"],
         "kernel_calls_by_schedule": kernels,
         "verification": {key: checked[key] for key in ("status", "reason")},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import tvm
@@ -39,7 +40,7 @@ def build_kernel(
     outcome: ScheduleOutcome,
     target: tvm.target.Target,
 ) -> CompiledKernel:
-    """Return machine code for a scheduled kernel.
+    """Return machine code by LLVM for a scheduled kernel.
 
     Args:
         name: C identifier; symbols of the phases start with it.
@@ -48,19 +49,68 @@ def build_kernel(
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library, or TVM has no code for it.
     """
+    kernel = lower_kernel(func, name=name, input_count=input_count, target=target)
+    try:
+        code = _object(kernel.functions, target)
+    except Exception as cause:  # TVM's checks raise many kinds
+        raise no_code(name, cause) from cause
+    return kernel.compiled(name, outcome, code)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoweredKernel:
+    """A kernel cut into phases, one function for each, ready for a code generator."""
+
+    functions: IRModule  # by symbol
+    phases: tuple[Phase, ...]
+    memory: KernelMemory
+
+    def compiled(self, name: str, outcome: ScheduleOutcome, code: bytes) -> CompiledKernel:
+        """Return the kernel with its machine code, an ELF object."""
+        libm = tuple(s for s in undefined_symbols(code) if s not in _MEMORY_FUNCTIONS)
+        return CompiledKernel(
+            name=name,
+            phases=self.phases,
+            memory=self.memory,
+            schedule=outcome,
+            object_code=code,
+            code_bytes=code_bytes(code),
+            libm_symbols=libm,
+        )
+
+
+def lower_kernel(
+    func: PrimFunc,
+    *,
+    name: str,
+    input_count: int,
+    target: tvm.target.Target,
+    prefix: str = "",
+) -> LoweredKernel:
+    """Return the functions of a scheduled kernel.
+
+    Args:
+        prefix: of the symbols of its phases, before the kernel's name.
+
+    Raises:
+        UnsupportedError: the kernel needs TVM's runtime library, or TVM cannot lower it.
+    """
     refuse_runtime_calls(func, name)
     pairs = in_place_pairs(func, input_count)
-    if pairs:  # the two pointers may be equal: LLVM must not be told otherwise
+    if pairs:  # the two pointers may be equal: a compiler must not be told otherwise
         func = func.without_attr("tirx.noalias")
     try:
         kernel = cut_into_phases(as_phased_loops(lower_to_loops(func, target)))
-        symbols = _symbols(name, kernel)
-        code = _object(kernel, symbols, target)
+        symbols = _symbols(prefix + name, kernel)
+        functions = {
+            GlobalVar(symbol): expand_elementary(phase.func).with_attr("global_symbol", symbol)
+            for symbol, phase in zip(symbols, kernel.phases, strict=True)
+        }
+        lowered = lower_to_code(IRModule(functions), target)
     except Exception as cause:  # TVM's checks raise many kinds
-        raise _no_code(name, cause) from cause
-    libm = tuple(s for s in undefined_symbols(code) if s not in _MEMORY_FUNCTIONS)
-    return CompiledKernel(
-        name=name,
+        raise no_code(name, cause) from cause
+    return LoweredKernel(
+        functions=lowered,
         phases=tuple(
             Phase(symbol=symbol, extent=phase.extent)
             for symbol, phase in zip(symbols, kernel.phases, strict=True)
@@ -70,14 +120,10 @@ def build_kernel(
             worker_scratch_bytes=kernel.worker_scratch_bytes,
             in_place=pairs,
         ),
-        schedule=outcome,
-        object_code=code,
-        code_bytes=code_bytes(code),
-        libm_symbols=libm,
     )
 
 
-def _no_code(name: str, cause: Exception) -> UnsupportedError:
+def no_code(name: str, cause: Exception) -> UnsupportedError:
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return UnsupportedError(
         f"no machine code can be made for kernel `{name}`",
@@ -110,13 +156,8 @@ def _symbols(name: str, kernel: PhasedKernel) -> tuple[str, ...]:
     return tuple(f"{name}_p{index}" for index in range(len(kernel.phases)))
 
 
-def _object(kernel: PhasedKernel, symbols: tuple[str, ...], target: tvm.target.Target) -> bytes:
-    functions = {
-        GlobalVar(symbol): expand_elementary(phase.func).with_attr("global_symbol", symbol)
-        for symbol, phase in zip(symbols, kernel.phases, strict=True)
-    }
-    mod = lower_to_code(IRModule(functions), target)
-    built = tvm.get_global_func("target.build.llvm")(mod, target)
+def _object(functions: IRModule, target: tvm.target.Target) -> bytes:
+    built = tvm.get_global_func("target.build.llvm")(functions, target)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.o"
         built.write_to_file(str(path), "o")

@@ -30,6 +30,7 @@ def lower_to_loops(func: PrimFunc, target: tvm.target.Target) -> PrimFunc:
     The order is TVM's own for CPUs, up to where it would make a packed-argument function.
     """
     tir, blocks = tirx.transform, s_tir.transform
+    vectors = target.kind.name != "c"  # C has none: vector loops are loops, for its compiler
     passes = [
         tir.BindTarget(target),
         blocks.CanonicalizeLoop(),
@@ -46,8 +47,8 @@ def lower_to_loops(func: PrimFunc, target: tvm.target.Target) -> PrimFunc:
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
-        _pass(split_vector_tails),
-        tir.VectorizeLoop(True),
+        *([_pass(split_vector_tails)] if vectors else []),
+        tir.VectorizeLoop(vectors),
         tir.StorageRewrite(),
         blocks.HoistIfThenElse(),
         tir.UnrollLoop(),

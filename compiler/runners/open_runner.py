@@ -8,6 +8,7 @@ from pathlib import Path
 from compiler.artifact.manifest import Artifact, read_artifact
 from compiler.errors import NotRunnableError
 from compiler.runners.emulator import EmulatorRunner
+from compiler.runners.firmware import FirmwareRunner
 from compiler.runners.native import NativeRunner
 from compiler.runners.runner import Runner
 
@@ -15,6 +16,8 @@ from compiler.runners.runner import Runner
 _RUNNERS: Mapping[tuple[str, str], Callable[[Artifact, int], Runner]] = {
     ("cpu", "native"): NativeRunner,
     ("cpu", "emulator"): EmulatorRunner,
+    ("gpu", "native"): NativeRunner,
+    ("mcu", "emulator"): FirmwareRunner,
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from tvm import relax
+from tvm.ir import IRModule
 from tvm.relax.backend import DispatchSortScan
 
 from compiler.stages.attention import fuse_attention
@@ -15,12 +17,14 @@ from compiler.stages.channel_moves import join_channel_moves
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
-from compiler.stages.legalize import legalize
+from compiler.stages.legalize import legalize, legalize_for_gpu
 from compiler.stages.provenance import record_groups, separate_calls
 from compiler.stages.stage import Stage
 from compiler.stages.widen_conv1d import widen_conv1d
 from compiler.target_spec import TargetSpec
 
+# Output channels whose sums share each input that is loaded, where a register holds one number.
+SCALAR_SUMS = 4
 FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
 
 
@@ -30,8 +34,31 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
     Args:
         exact: only algorithms that sum the products of the model's own numbers.
     """
-    if spec.family == "gpu":
-        return gpu_graph_stages(spec)
+    return (
+        *_model_stages(),
+        Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
+        Stage("fuse-attention", partial(fuse_attention, spec=spec)),
+        *_kernel_stages(partial(legalize, lanes=spec.lanes(dtype_bits=32))),
+    )
+
+
+def scalar_graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
+    """The like for machines without vectors: a block is one channel, every sum is direct."""
+    return (
+        *_model_stages(),
+        Stage("block-layout", partial(block_layout, spec=spec, exact=True)),  # notes: all plain
+        *_kernel_stages(partial(legalize, lanes=1, sum_lanes=SCALAR_SUMS)),
+    )
+
+
+def gpu_graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
+    """The like for a GPU: values stay in ONNX's layout, since each thread loads for itself."""
+    assert spec.gpu is not None, spec.name
+    return (*_model_stages(), *_kernel_stages(partial(legalize_for_gpu, gpu=spec.gpu)))
+
+
+def _model_stages() -> tuple[Stage, ...]:
+    """What holds for every machine."""
     transform = relax.transform
     return (
         Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
@@ -45,37 +72,14 @@ def graph_stages(spec: TargetSpec, *, exact: bool = False) -> tuple[Stage, ...]:
         Stage("join-channel-moves", join_channel_moves),  # before layouts: it copies plain data
         Stage("eliminate-dead", transform.DeadCodeElimination()),
         Stage("widen-conv1d", widen_conv1d),  # block-layout knows images only
-        Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
-        Stage("fuse-attention", partial(fuse_attention, spec=spec)),
-        Stage("legalize", partial(legalize, spec=spec)),
-        *fusion_stages(),
     )
 
 
-def gpu_graph_stages(spec: TargetSpec) -> tuple[Stage, ...]:
-    """The same for a GPU: values stay in ONNX's layout, since threads read where lanes load."""
+def _kernel_stages(legalizer: Callable[[IRModule], IRModule]) -> tuple[Stage, ...]:
+    """Operators -> fused kernels."""
     transform = relax.transform
     return (
-        Stage("fold-batch-norm", fold_batch_norm),
-        Stage("decompose-ops", transform.DecomposeOpsForInference()),
-        Stage("fold-constants", fold_constants),
-        Stage("canonicalize", transform.CanonicalizeBindings()),
-        Stage("multiply-by-reciprocals", multiply_by_reciprocals),
-        Stage("eliminate-common", transform.EliminateCommonSubexpr()),
-        Stage("clamp-indices", clamp_indices),
-        Stage("dispatch-sort-scan", DispatchSortScan()),
-        Stage("join-channel-moves", join_channel_moves),
-        Stage("eliminate-dead", transform.DeadCodeElimination()),
-        Stage("widen-conv1d", widen_conv1d),  # the rules for convolutions know images only
-        Stage("legalize", partial(legalize, spec=spec)),
-        *fusion_stages(),
-    )
-
-
-def fusion_stages() -> tuple[Stage, ...]:
-    """Operators in ``call_tir`` form -> fused kernels, for every family."""
-    transform = relax.transform
-    return (
+        Stage("legalize", legalizer),
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now
         Stage("eliminate-dead-calls", transform.DeadCodeElimination()),
         Stage("annotate-op-pattern", transform.AnnotateTIROpPattern()),

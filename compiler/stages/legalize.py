@@ -16,7 +16,7 @@ from compiler.stages.operators.gpu_legalizers import gpu_legalizers
 from compiler.stages.operators.libm import legalize_libm
 from compiler.stages.operators.matmul import legalize_matmul
 from compiler.stages.operators.rows import legalize_layer_norm, legalize_softmax
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import GpuSpec
 
 Legalizer = Callable[[relax.BlockBuilder, relax.Call], Any]
 
@@ -34,14 +34,11 @@ _VIEWS_AND_LIBM: dict[str, Legalizer] = {
 }
 
 
-def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
+def legalizers(lanes: int, sum_lanes: int) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
-    if spec.gpu is not None:
-        return {**_VIEWS_AND_LIBM, **gpu_legalizers(spec.gpu)}
-    lanes = spec.lanes(dtype_bits=32)
     return {
         **_VIEWS_AND_LIBM,
-        "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes),
+        "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes, sum_lanes=sum_lanes),
         "relax.nn.conv2d_transpose": partial(
             legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
         ),
@@ -50,11 +47,23 @@ def legalizers(spec: TargetSpec) -> dict[str, Legalizer]:
             legalize_layer_norm, vector_lanes=lanes, otherwise=nn._nn_layer_norm
         ),
         "relax.matmul": partial(
-            legalize_matmul, vector_lanes=lanes, otherwise=linear_algebra._matmul
+            legalize_matmul, vector_lanes=sum_lanes, otherwise=linear_algebra._matmul
         ),
     }
 
 
-def legalize(mod: IRModule, *, spec: TargetSpec) -> IRModule:
-    """Return the module in ``call_tir`` form; ``relax.reshape`` stays, it is only another view."""
-    return relax.transform.LegalizeOps(legalizers(spec), skip_ops=["relax.reshape"])(mod)
+def legalize(mod: IRModule, *, lanes: int, sum_lanes: int | None = None) -> IRModule:
+    """Return the module in ``call_tir`` form; ``relax.reshape`` stays, it is only another view.
+
+    Args:
+        lanes: numbers of 32 bits in a vector.
+        sum_lanes: output channels whose weights are packed side by side; a vector if None.
+    """
+    rules = legalizers(lanes, lanes if sum_lanes is None else sum_lanes)
+    return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape"])(mod)
+
+
+def legalize_for_gpu(mod: IRModule, *, gpu: GpuSpec) -> IRModule:
+    """Return the same for a GPU, whose forms of operators are others."""
+    own = {**_VIEWS_AND_LIBM, **gpu_legalizers(gpu)}
+    return relax.transform.LegalizeOps(own, skip_ops=["relax.reshape"])(mod)

@@ -111,9 +111,11 @@ def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int) -> int:
 
 
 def legalize_conv2d(
-    builder: relax.BlockBuilder, call: relax.Call, *, vector_lanes: int
+    builder: relax.BlockBuilder, call: relax.Call, *, vector_lanes: int, sum_lanes: int
 ) -> relax.Expr:
     """Lower ``relax.nn.conv2d`` with constant weights to a packed or depthwise kernel.
+
+    Columns of a depthwise convolution fill vectors, output channels of others `sum_lanes`.
 
     Anything else (other dtypes, layouts, weights computed at run time) goes TOPI's way.
     """
@@ -125,7 +127,7 @@ def legalize_conv2d(
         taps = relax.const(np.ascontiguousarray(weight[:, 0]))
         compute = partial(depthwise_conv2d, sig=sig, vector_lanes=vector_lanes)
         return builder.call_te(compute, call.args[0], taps, primfunc_name_hint="depthwise_conv2d")
-    lanes = conv2d_lanes(sig, vector_lanes)
+    lanes = conv2d_lanes(sig, sum_lanes)
     packed = relax.const(pack_conv2d_weight(weight, sig.groups, lanes))
     compute = partial(packed_conv2d, sig=sig)
     return builder.call_te(compute, call.args[0], packed, primfunc_name_hint="conv2d")

@@ -1,0 +1,141 @@
+"""Run a library for a microcontroller in QEMU's emulation of a board that has one.
+
+A firmware is linked from the artifact's static library, startup code and linker script; arrays go
+in and out as files of the host. All files are named relative to the folder that QEMU works in.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from compiler.artifact.manifest import Artifact
+from compiler.errors import InputError, NotRunnableError
+from compiler.library_arrays import TensorSpec, checked_inputs, tensor_specs
+from compiler.runners.firmware_kernels import FirmwareKernels
+from compiler.runners.firmware_program import MODEL_FIRMWARE, build_model_firmware
+from compiler.runners.instruction_counter import InstructionCounter
+from compiler.runners.machine import Machine
+from compiler.runners.qemu_system import find_board
+from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
+
+_JOB, _INPUTS, _OUTPUTS, _RESULT = "job.bin", "inputs.bin", "outputs.bin", "result.bin"
+
+
+class FirmwareRunner:
+    """The library in an emulated board, which is started once for each call of `run`."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        if threads < 1:
+            raise InputError(
+                f"threads is {threads}", why="one thread at least runs the library", fix="give 1"
+            )
+        self._artifact = artifact
+        self._board = find_board(artifact)
+        _require_compiler(artifact)
+        self.inputs = tensor_specs(artifact.manifest.inputs)
+        self.outputs = tensor_specs(artifact.manifest.outputs)
+        self._temporary = TemporaryDirectory(prefix="tunesmith-firmware-")
+
+    @property
+    def artifact(self) -> Artifact:
+        return self._artifact
+
+    @property
+    def machine(self) -> Machine:
+        return self._board.machine
+
+    def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
+        arrays = [checked_inputs(self.inputs, given) for given in inputs]
+        stack = self._start(arrays, runs=1)
+        outputs = self._read(len(arrays))
+        instructions = self._instructions(arrays[0]) if count and arrays else None
+        return RunnerResult(
+            outputs=outputs, instruction_count=instructions, stack_bytes=stack if count else None
+        )
+
+    def kernels(self, symbols: Sequence[KernelSymbol], weights: str | None) -> FirmwareKernels:
+        return FirmwareKernels(self._artifact, self._board, symbols, weights)
+
+    def close(self) -> None:
+        self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _folder(self) -> Path:
+        folder = Path(self._temporary.name)
+        build_model_firmware(self._artifact, folder)
+        return folder
+
+    def _start(
+        self,
+        sets: Sequence[Sequence[np.ndarray]],
+        *,
+        runs: int,
+        counter: InstructionCounter | None = None,
+    ) -> int:
+        """Run the firmware and return how many bytes of stack a run of the model took at most."""
+        (self._folder / _JOB).write_bytes(struct.pack("<2I", len(sets), runs))
+        with (self._folder / _INPUTS).open("wb") as file:
+            for arrays in sets:
+                for array in arrays:
+                    file.write(array.tobytes())
+        options = counter.emulator_options if counter else ()
+        self._board.run(MODEL_FIRMWARE, self._folder, options)
+        (stack,) = struct.unpack("<I", (self._folder / _RESULT).read_bytes())
+        return int(stack)
+
+    def _instructions(self, arrays: Sequence[np.ndarray]) -> int | None:
+        """Two runs less one: what starts and ends the firmware is in both."""
+        counter = InstructionCounter.build(self._board, self._folder)
+        if counter is None:
+            return None
+        counts = []
+        for runs in (1, 2):
+            self._start([arrays], runs=runs, counter=counter)
+            counts.append(counter.read())
+        return counts[1] - counts[0]
+
+    def _read(self, sets: int) -> tuple[dict[str, np.ndarray], ...]:
+        with (self._folder / _OUTPUTS).open("rb") as file:
+            return tuple(
+                {spec.name: _array(spec, file.read(_size_bytes(spec))) for spec in self.outputs}
+                for _ in range(sets)
+            )
+
+
+def _require_compiler(artifact: Artifact) -> None:
+    compiler = artifact.manifest.runner.cc[0]
+    if shutil.which(compiler) is None:
+        raise NotRunnableError(
+            f"no compiler for {artifact.manifest.target.name}: `{compiler}` was not found",
+            why="it links the firmware that the emulator runs, and it is not on the PATH",
+            fix="install it (Debian and Ubuntu: apt-get install gcc-arm-none-eabi "
+            "libnewlib-arm-none-eabi, or gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf)",
+        )
+
+
+def _size_bytes(spec: TensorSpec) -> int:
+    return int(np.prod(spec.shape, dtype=np.int64)) * spec.array_dtype.itemsize
+
+
+def _array(spec: TensorSpec, data: bytes) -> np.ndarray:
+    return np.frombuffer(data, dtype=spec.array_dtype).reshape(spec.shape).copy()

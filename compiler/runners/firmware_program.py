@@ -1,0 +1,108 @@
+"""Build the firmware that runs an artifact, or single kernels of it, in an emulator."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from compiler.artifact.manifest import Artifact, check_digest
+from compiler.bare_metal_flags import COMPILE_FLAGS
+from compiler.errors import LimitError, ToolchainError
+from compiler.runners.runner import KernelSymbol
+from compiler.toolchain import run_tool
+
+MODEL_FIRMWARE = "firmware_model.elf"
+KERNELS_FIRMWARE = "firmware_kernels.elf"
+_TABLES = "firmware_tables.h"
+_LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments")
+_LIBRARIES = ("-lm", "-lc", "-lgcc")
+
+
+def build_model_firmware(artifact: Artifact, folder: Path) -> None:
+    """Put a firmware that runs the whole model into `folder`."""
+    _build(artifact, folder, "firmware_model.c", _model_tables(artifact), MODEL_FIRMWARE)
+
+
+def build_kernels_firmware(
+    artifact: Artifact,
+    folder: Path,
+    symbols: Sequence[KernelSymbol],
+    weights: str | None,
+    memory_bytes: int,
+) -> None:
+    """Put a firmware that runs single kernels into `folder`; `symbols` are numbered in order."""
+    tables = _kernel_tables(symbols, weights, memory_bytes)
+    _build(artifact, folder, "firmware_kernels.c", tables, KERNELS_FIRMWARE)
+
+
+def _build(artifact: Artifact, folder: Path, source: str, tables: str, program: str) -> None:
+    static = artifact.manifest.static_library
+    for name in (static, "board/link.ld", "board/startup.c", "include/tunesmith.h"):
+        check_digest(artifact, name)
+        shutil.copyfile(artifact.path / name, folder / Path(name).name)
+    for name in (source, "semihosting.h"):
+        with as_file(files("compiler.runners.programs") / name) as path:
+            shutil.copyfile(path, folder / name)
+    (folder / _TABLES).write_text(tables, encoding="ascii")
+    flags = (*COMPILE_FLAGS, "-I.", *_LINK_FLAGS, "-T", "link.ld")
+    sources = (source, "startup.c", Path(static).name)
+    command = (*artifact.manifest.runner.cc, *flags, "-o", program, *sources, *_LIBRARIES)
+    try:
+        run_tool(command, folder=folder)
+    except ToolchainError as failure:
+        if "will not fit in region" in failure.why or "no room for the stack" in failure.why:
+            raise LimitError(
+                "the firmware with the model's inputs and outputs does not fit the board",
+                why=failure.why,
+                fix="use a target with more memory, or a smaller input",
+            ) from failure
+        raise
+
+
+def _model_tables(artifact: Artifact) -> str:
+    manifest = artifact.manifest
+    lines = [
+        '#include "tunesmith.h"',
+        f"const tunesmith_model *{manifest.symbol_prefix}_model(void);",
+        f"#define MODEL {manifest.symbol_prefix}_model",
+    ]
+    for word, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
+        sizes = [max(1, tensor.size_bytes) for tensor in tensors]
+        lines += [
+            f"static unsigned char {word}_{i}[{size}] __attribute__((aligned(8)));"
+            for i, size in enumerate(sizes)
+        ]
+        names = ", ".join(f"{word}_{i}" for i in range(len(sizes)))
+        lines.append(f"static void *const model_{word}s[] = {{{names or '0'}}};")
+    regions = manifest.memory.regions
+    lines += [
+        f"static unsigned char {r.name}[{max(1, r.size_bytes)}] "
+        f'__attribute__((section(".tunesmith_{r.name}"), aligned({r.alignment})));'
+        for r in regions
+    ]
+    names = ", ".join(region.name for region in regions)
+    lines.append(f"static void *const model_regions[] = {{{names or '0'}}};")
+    return "\n".join(lines) + "\n"
+
+
+def _kernel_tables(symbols: Sequence[KernelSymbol], weights: str | None, memory_bytes: int) -> str:
+    """C text with one function of the same kind for each symbol, and where the weights are."""
+    lines = ["#include <stdint.h>", "typedef void (*phase)(void **, int32_t, int32_t);"]
+    for number, symbol in enumerate(symbols):
+        arguments = "".join(f"p[{i}], " for i in range(symbol.pointer_count))
+        lines += [
+            f"extern void {symbol.name}({'void *, ' * symbol.pointer_count}int32_t, int32_t);",
+            f"static void call_{number}(void **p, int32_t begin, int32_t end)",
+            f"{{ (void)p; {symbol.name}({arguments}begin, end); }}",
+        ]
+    calls = ", ".join(f"call_{number}" for number in range(len(symbols)))
+    lines.append(f"static const phase phases[] = {{{calls}}};")
+    if weights:
+        lines.append(f"extern const unsigned char {weights}[];")
+    lines.append(f"#define weights ({weights or '(const unsigned char *)0'})")
+    lines.append(
+        f"static unsigned char kernel_memory[{memory_bytes}] __attribute__((aligned(16)));"
+    )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""Rules for scalar machines without caches: microcontrollers."""
