@@ -18,7 +18,11 @@ from schedules.cpu.fallback import fallback
 from schedules.cpu.matmul import matmul
 from schedules.cpu.rows import rows
 from schedules.cpu.winograd import winograd
+from schedules.cuda.depthwise_conv2d import depthwise_conv2d as gpu_depthwise_conv2d
 from schedules.cuda.fallback import fallback as gpu_fallback
+from schedules.cuda.product import product
+from schedules.cuda.reduction import reduction
+from schedules.cuda.rows import rows as gpu_rows
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
 from schedules.mcu.matmul import scalar_matmul
@@ -52,7 +56,12 @@ MCU_RULES = (
     Rule("rows", rows),
 )
 
-GPU_RULES: tuple[Rule, ...] = ()
+GPU_RULES = (
+    Rule("gpu-product", product),
+    Rule("gpu-depthwise-conv2d", gpu_depthwise_conv2d),
+    Rule("gpu-rows", gpu_rows),
+    Rule("gpu-reduction", reduction),
+)
 
 _RULES: dict[str, tuple[tuple[Rule, ...], Fallback]] = {
     "cpu": (CPU_RULES, fallback),

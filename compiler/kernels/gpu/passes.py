@@ -47,7 +47,9 @@ def lower_to_launches(mod: IRModule, target: tvm.target.Target) -> IRModule:
         blocks.MergeSharedMemoryAllocations(),
         tir.SplitHostDevice(),
     ]
-    with target, tvm.transform.PassContext(opt_level=3):
+    # nvcc unrolls what is marked so; written out here, a tile would be a thousand statements.
+    config = {"tirx.UnrollLoop": {"explicit_unroll": False}}
+    with target, tvm.transform.PassContext(opt_level=3, config=config):
         return tvm.transform.Sequential(passes)(mod)
 
 
