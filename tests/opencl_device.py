@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_void_p
 from typing import Any
@@ -25,6 +24,12 @@ def opencl_is_missing() -> str | None:
     return None
 
 
+def _interface() -> ctypes.CDLL:
+    """What the process has already (Oclgrind puts itself there), else the system's loader."""
+    loaded = ctypes.CDLL(None)
+    return loaded if hasattr(loaded, "clGetPlatformIDs") else ctypes.CDLL("libOpenCL.so.1")
+
+
 class OpenClError(RuntimeError):
     """A call of OpenCL failed."""
 
@@ -33,7 +38,7 @@ class OpenClDevice:
     """The first device of the first platform, one queue in order."""
 
     def __init__(self) -> None:
-        self._cl = ctypes.CDLL("libOpenCL.so.1")
+        self._cl = _interface()
         platform, count = c_void_p(), c_uint()
         if self._cl.clGetPlatformIDs(1, byref(platform), byref(count)) or not count.value:
             raise OSError("no OpenCL platform (Debian: apt-get install pocl-opencl-icd)")

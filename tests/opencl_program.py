@@ -1,33 +1,16 @@
-"""A whole program on an OpenCL device: the launches of the GPU kernels, in order."""
+"""A model's kernels as a GPU target schedules them, in OpenCL."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ctypes import c_void_p
-from dataclasses import dataclass
-
-import numpy as np
-
-from compiler.kernels.gpu.launches import LaunchedKernel, launched_kernel
+from compiler.kernels.gpu.launches import launched_kernel
 from compiler.onnx_import.model import Model
-from compiler.program import KernelCall, Program, ScheduleOutcome, ValueKind
 from compiler.relax_program import extract_program
 from compiler.scheduling import distinct_workloads, schedule_kernel
 from compiler.target_spec import TargetSpec, load_target
 from compiler.tvm_target import device_target
 from tests.lowered import staged
-from tests.opencl_device import OpenClDevice
+from tests.opencl_run import OpenClKernel, OpenClProgram
 from tests.opencl_source import opencl_source
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenClProgram:
-    """A model's program, its kernels lowered for OpenCL, and their source."""
-
-    program: Program
-    kernels: Mapping[str, LaunchedKernel]
-    outcomes: Mapping[str, ScheduleOutcome]
-    sources: Mapping[str, str]  # by kernel
 
 
 def opencl_program(model: Model, spec: TargetSpec | None = None) -> OpenClProgram:
@@ -36,71 +19,14 @@ def opencl_program(model: Model, spec: TargetSpec | None = None) -> OpenClProgra
     target = device_target(spec, "opencl")
     mod = staged(model, spec)
     found = distinct_workloads(mod, extract_program(mod, model))
-    kernels, outcomes = {}, {}
+    kernels = {}
     for name, func in found.functions.items():
         scheduled = schedule_kernel(name, func, found.input_counts[name], spec)
-        kernels[name] = launched_kernel(scheduled.func, name, target)
-        outcomes[name] = scheduled.outcome
-    sources = {name: opencl_source(kernel.functions, target) for name, kernel in kernels.items()}
-    return OpenClProgram(program=found.program, kernels=kernels, outcomes=outcomes, sources=sources)
-
-
-def run_opencl(made: OpenClProgram, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The outputs by name; an output's dtype and shape are the program's."""
-    run = _Run(OpenClDevice(), made)
-    program = made.program
-    for port in program.inputs:
-        run.device.write(run.of_value(port.value), np.ascontiguousarray(inputs[port.name]))
-    for value, array in program.constants.items():
-        run.device.write(run.of_value(value), np.ascontiguousarray(array))
-    for call in program.calls:
-        run.call(call)
-    for copy in program.copies:
-        run.copy(copy.source, copy.destination)
-    return {port.name: run.read(port.value) for port in program.outputs}
-
-
-class _Run:
-    """Device memory by storage; freed when its last reader has run."""
-
-    def __init__(self, device: OpenClDevice, made: OpenClProgram) -> None:
-        self.device = device
-        self._made = made
-        self._memory: dict[int, c_void_p] = {}
-        self._programs: dict[str, c_void_p] = {}
-
-    def of_value(self, value: int) -> c_void_p:
-        program = self._made.program
-        storage = program.values[value].storage
-        if storage not in self._memory:
-            self._memory[storage] = self.device.buffer(program.values[storage].size_bytes)
-        return self._memory[storage]
-
-    def call(self, call: KernelCall) -> None:
-        kernel = self._made.kernels[call.kernel]
-        if call.kernel not in self._programs:
-            self._programs[call.kernel] = self.device.program(self._made.sources[call.kernel])
-        scratch = [self.device.buffer(size) for size in kernel.scratch_bytes]
-        pointers = [*(self.of_value(v) for v in (*call.inputs, *call.outputs)), *scratch]
-        for launch in kernel.launches:
-            self.device.launch(
-                self._programs[call.kernel],
-                launch.symbol,
-                launch.grid,
-                launch.block,
-                [pointers[position] for position in launch.arguments],
-            )
-        for block in scratch:
-            self.device.free(block)
-
-    def copy(self, source: int, destination: int) -> None:
-        array = np.empty(self._made.program.values[destination].size_bytes, np.uint8)
-        self.device.read(self.of_value(source), array)
-        self.device.write(self.of_value(destination), array)
-
-    def read(self, value: int) -> np.ndarray:
-        info = self._made.program.values[value]
-        assert info.kind in ValueKind
-        array = np.empty(info.shape, info.dtype)
-        self.device.read(self.of_value(value), array)
-        return array
+        launched = launched_kernel(scheduled.func, name, target)
+        kernels[name] = OpenClKernel(
+            source=opencl_source(launched.functions, target),
+            launches=launched.launches,
+            scratch_bytes=launched.scratch_bytes,
+            outcome=scheduled.outcome,
+        )
+    return OpenClProgram(program=found.program, kernels=kernels)

@@ -1,8 +1,9 @@
 """The rule for every kernel that no other rule knows: one thread for each element.
 
-Each block that is not inlined is a launch of its own; between launches its result is in scratch.
-Functions written as plain loops keep them and run in one thread: slow, but right, and the report
-says so.
+Two shapes of loop nest, the first that fits:
+- thread-for-each-element: each block that is not inlined is a launch of its own, a sum together
+  with what is computed of each of its results; between launches results are in scratch;
+- one-thread: functions written as plain loops keep them: slow, but right, and the report says so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tvm import s_tir
 from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
-from schedules import match
+from schedules import match, steps
 from schedules.cuda.threads import (
     bind_one_thread_each,
     bind_sum,
@@ -25,38 +26,48 @@ from schedules.cuda.threads import (
 def fallback(func: PrimFunc, spec: TargetSpec) -> tuple[s_tir.Schedule, str]:
     """Return a schedule for any kernel and the name of the loop nest it got.
 
-    Matches: everything. `compiler/kernels/gpu` binds what is left unbound to one thread.
+    Matches: everything. `compiler/kernels/gpu` gives one thread to what is bound to none here.
     """
     del spec
     sch = s_tir.Schedule(func)
     if match.root_block(sch) is None:
         return sch, "one-thread"
+    for joins_sums in (True, False):
+        sch = s_tir.Schedule(func)
+        try:
+            if _thread_for_each_element(sch, joins_sums=joins_sums):
+                return sch, "thread-for-each-element"
+        except steps.PrimitiveError:
+            continue  # a primitive did not apply: the next, simpler nest
+    return s_tir.Schedule(func), "one-thread"
+
+
+def _thread_for_each_element(sch: s_tir.Schedule, *, joins_sums: bool) -> bool:
     inline_cheap_producers(sch)
     blocks = match.blocks(sch)
     if any(match.is_opaque(sch, block) or not _is_plain(sch, block) for block in blocks):
-        return s_tir.Schedule(func), "one-thread"
-    for block, epilogue in _pairs(sch, blocks):
-        if epilogue is None:
-            bind_one_thread_each(sch, block)
-        else:
-            bind_sum(sch, block, epilogue)
-    return sch, "thread-for-each-element"
-
-
-def _pairs(sch: s_tir.Schedule, blocks: list[Any]) -> list[tuple[Any, Any | None]]:
-    """Each block, a sum together with the one that makes one element of each of its sums."""
-    pairs = []
-    taken = set()
+        return False
+    taken: set[str] = set()
     for block in blocks:
         if match.name(sch, block) in taken:
             continue
-        epilogue = match.sole_consumer(sch, block) if match.is_reduction(sch, block) else None
-        if epilogue is not None and not reads_each_sum_once(sch, block, epilogue):
-            epilogue = None
-        if epilogue is not None:
+        epilogue = _epilogue(sch, block) if joins_sums else None
+        if epilogue is None:
+            bind_one_thread_each(sch, block)
+        else:
             taken.add(match.name(sch, epilogue))
-        pairs.append((block, epilogue))
-    return pairs
+            bind_sum(sch, block, epilogue)
+    return True
+
+
+def _epilogue(sch: s_tir.Schedule, block: Any) -> Any | None:
+    """What makes one element of each of the block's sums, if that is all that reads them."""
+    if not match.is_reduction(sch, block):
+        return None
+    reader = match.sole_consumer(sch, block)
+    if reader is None or not reads_each_sum_once(sch, block, reader):
+        return None
+    return reader
 
 
 def _is_plain(sch: s_tir.Schedule, block: Any) -> bool:

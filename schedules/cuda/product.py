@@ -36,6 +36,8 @@ def product(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     epilogue = match.sole_consumer(sch, main)
     if epilogue is None or len(match.blocks(sch)) != 4 or "R" in match.axis_kinds(sch, epilogue):
         return None
+    if 1 in (match.annotation(sch, main, key) for key in (roles.GPU_ROWS, roles.GPU_COLUMNS)):
+        return None  # an index that is always 0 ties the result to no thread
     if not _flatten_epilogue(sch, main, epilogue):
         return None
     steps_of_depth, column = _bind_tiles(sch, main)

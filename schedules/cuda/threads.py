@@ -74,16 +74,13 @@ def bind_sum(sch: s_tir.Schedule, main: Any, epilogue: Any | None) -> list[Any]:
 
     The sum stays in a register. `epilogue` is None if the sum is the kernel's output.
     """
+    spatial, rest = _spatial_and_rest(sch, main)
+    thread = bind_elements(sch, spatial)
     if epilogue is None:
-        spatial, rest = _spatial_and_rest(sch, main)
-        thread = bind_elements(sch, spatial)
-        store = sch.cache_write(main, 0, "local")
-        sch.reverse_compute_at(store, thread)
+        epilogue = sch.cache_write(main, 0, "local")
     else:
-        thread = bind_elements(sch, list(sch.get_loops(epilogue)))
         sch.set_scope(main, 0, "local")
-        sch.compute_at(main, thread, preserve_unit_loops=True)
-        rest = _spatial_and_rest(sch, main)[1]
+    sch.reverse_compute_at(epilogue, thread)
     sch.decompose_reduction(main, rest[0])
     return rest
 

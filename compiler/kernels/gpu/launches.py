@@ -101,10 +101,24 @@ def _three(threads: dict[str, int], tags: tuple[str, str, str]) -> tuple[int, in
 
 
 def _position(argument: Any, host: PrimFunc) -> int:
-    """Which parameter of the kernel an argument of a launch is."""
-    buffers: list[Any] = []
-    structural.structural_walk(argument, (tirx.Var, buffers.append))
+    """Which parameter of the kernel an argument of a launch is.
+
+    An argument is the data of a buffer that the host declares over a parameter's data.
+    """
+    variable = _only_variable(argument)
+    declared: list[Any] = []
+    structural.structural_walk(host.body, (tirx.DeclBuffer, declared.append))
+    for declaration in declared:
+        if declaration.buffer.same_as(variable) and declaration.data is not None:
+            variable = _only_variable(declaration.data)
+            break
     for position, parameter in enumerate(host.params):
-        if any(buffer.same_as(parameter) or buffer.name == parameter.name for buffer in buffers):
+        if parameter.same_as(variable):
             return position
     raise ValueError(f"launch argument {argument} is no parameter of the kernel")
+
+
+def _only_variable(expression: Any) -> Any:
+    found: list[Any] = []
+    structural.structural_walk(expression, (tvm.ir.Var, found.append))
+    return found[0]

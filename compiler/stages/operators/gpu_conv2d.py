@@ -96,11 +96,13 @@ def legalize_gpu_conv2d(
     weight = constant_array(call.args[1])
     if sig is None or weight is None or (sig.groups > 1 and not sig.is_depthwise):
         return topi_conv(builder, call)
+    out_h, out_w = sig.out_extent
+    if not sig.is_depthwise and 1 in (sig.out_channels, out_h * out_w):
+        return topi_conv(builder, call)  # no matrix product: a vector of sums
     if sig.is_depthwise:
         taps = relax.const(np.ascontiguousarray(weight[:, 0]))
         depthwise = partial(gpu_depthwise_conv2d, sig=sig)
         return builder.call_te(depthwise, call.args[0], taps, primfunc_name_hint="depthwise_conv2d")
-    out_h, out_w = sig.out_extent
     tile = product_tile(sig.batch, sig.out_channels, out_h * out_w, gpu)
     by_position = relax.const(np.ascontiguousarray(weight.reshape(sig.out_channels, -1).T))
     compute = partial(gpu_conv2d, sig=sig, tile=tile)

@@ -85,6 +85,8 @@ def legalize_gpu_matmul(
         by_column = relax.const(np.ascontiguousarray(weight.reshape(sig.k, sig.n).T))
         compute = partial(gpu_vector_matmul, sig=sig, out_shape=shape)
         return builder.call_te(compute, call.args[0], by_column, primfunc_name_hint="matmul")
+    if 1 in (sig.m, sig.n):
+        return otherwise(builder, call)  # no matrix product: a vector of sums
     tile = product_tile(sig.batch, sig.m, sig.n, gpu)
     compute = partial(gpu_matmul, sig=sig, out_shape=shape, tile=tile)
     return builder.call_te(compute, *call.args, primfunc_name_hint="matmul")
