@@ -37,6 +37,7 @@ def _mcu_build(spec: TargetSpec) -> FamilyBuild:
 
 
 def _gpu_build(spec: TargetSpec) -> FamilyBuild:
+    assert spec.gpu is not None, spec.name  # of family gpu: target_checks.py
     return FamilyBuild(
         generate_code=generate_gpu_code,
         write_artifact=partial(write_gpu_artifact, gpu=spec.gpu),

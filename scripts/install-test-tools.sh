@@ -1,12 +1,15 @@
 #!/bin/sh
-# Installs what some tests need beside Python: a C compiler, binutils (readelf, nm), emulators.
+# Installs what some tests need beside Python: a C compiler, binutils (readelf, nm), emulators,
+# OpenCL on the processor (PoCL) and Oclgrind for kernels of GPUs.
 # Uses apt where it may; what cannot be installed is named, and the tests that need it are skipped.
 set -eu
 
 missing=""
-for pair in cc:gcc readelf:binutils cmake:cmake qemu-aarch64:qemu-user; do
+for pair in cc:gcc readelf:binutils cmake:cmake qemu-aarch64:qemu-user oclgrind:oclgrind; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
+# The OpenCL implementation is a library that the loader finds through a file.
+[ -e /etc/OpenCL/vendors/pocl.icd ] || missing="$missing pocl-opencl-icd ocl-icd-libopencl1"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

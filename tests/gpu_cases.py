@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -25,6 +26,10 @@ PRODUCT, DEPTHWISE = "gpu-product", "gpu-depthwise-conv2d"
 ROWS, REDUCTION, EACH = "gpu-rows", "gpu-reduction", "thread-for-each-element"
 # The shapes of one output are not needed: onnxruntime infers them.
 _Shape = Sequence[int]
+
+
+# What TVM writes as plain loops.
+ONE = "one-thread"
 
 
 def _case(
@@ -56,7 +61,7 @@ def _case(
     return GpuCase(name, frozenset([schedule]), model)
 
 
-CASES = (
+CASES: tuple[GpuCase, ...] = (
     _case("conv-plain", PRODUCT, "Conv", [[1, 3, 9, 10]], (20, 3, 3, 3), (20,), relu=True),
     _case(
         "conv-strided",
@@ -117,3 +122,16 @@ CASES = (
     _case("log-softmax", EACH, "LogSoftmax", [[3, 40]], axis=-1),
     _case("conv-transpose", EACH, "ConvTranspose", [[1, 3, 5, 5]], (3, 4, 2, 2), strides=[2, 2]),
 )
+
+
+def running_sum_model() -> onnx.ModelProto:
+    """A model whose kernel TVM writes as plain loops."""
+    return make_model(
+        [helper.make_node("CumSum", ["x", "axis"], ["y"], name="running")],
+        inputs={"x": ("float32", [3, 8])},
+        outputs={"y": ("float32", [3, 8])},
+        constants={"axis": np.array(1, np.int64)},
+    )
+
+
+CASES = (*CASES, GpuCase("running-sum", frozenset([ONE]), running_sum_model()))

@@ -36,4 +36,5 @@ def run_in_oclgrind(
 
 if __name__ == "__main__":
     program, arrays_by_name = pickle.loads(Path(sys.argv[1]).read_bytes())
-    np.savez(sys.argv[2], **run_opencl(program, arrays_by_name))
+    found = run_opencl(program, arrays_by_name)
+    np.savez(sys.argv[2], allow_pickle=False, **found)

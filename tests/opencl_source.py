@@ -14,11 +14,15 @@ from tvm_ffi import structural
 
 from compiler.kernels.gpu.source import device_source
 
+# OpenCL C has the functions of C's mathematics for every type, without the suffix of float's.
+_FUNCTIONS = ("asin", "acos", "atan", "sinh", "cosh", "tan", "asinh", "acosh", "atanh")
+
 
 def opencl_source(functions: Mapping[str, PrimFunc], target: tvm.target.Target) -> str:
     """OpenCL C of lowered device functions."""
+    renamed = "".join(f"#define {name}f {name}\n" for name in _FUNCTIONS)
     exact = {name: _exact_floats(func) for name, func in functions.items()}
-    return device_source(exact, target, "target.build.opencl")
+    return renamed + device_source(exact, target, "target.build.opencl")
 
 
 def _exact_floats(func: PrimFunc) -> PrimFunc:

@@ -3,4 +3,5 @@
 X86 = ("icelake-server", "sapphire-rapids", "x86-64-v3", "x86-64-v4", "znver4")
 ARM = ("cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1")
 RISCV = ("rv64gc", "rv64gcv")
-SHIPPED = tuple(sorted((*X86, *ARM, *RISCV)))
+GPU = ("cuda-sm75", "cuda-sm80", "cuda-sm89", "cuda-sm90")
+SHIPPED = tuple(sorted((*X86, *ARM, *RISCV, *GPU)))

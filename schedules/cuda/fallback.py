@@ -71,5 +71,5 @@ def _epilogue(sch: s_tir.Schedule, block: Any) -> Any | None:
 
 
 def _is_plain(sch: s_tir.Schedule, block: Any) -> bool:
-    """Whether each loop around the block is one of its axes."""
-    return len(list(sch.get_loops(block))) == len(match.axis_kinds(sch, block))
+    """Whether each loop around the block is one of its axes; there are none around a scalar."""
+    return len(list(sch.get_loops(block))) in (0, len(match.axis_kinds(sch, block)))

@@ -49,7 +49,7 @@ def product_tile(batch: int, rows: int, columns: int, gpu: GpuSpec) -> ProductTi
         of_block = sums[0] * sums[1] + _LOAD_COST * (sums[0] + sums[1])
         return turns * of_block, -sums[0] * sums[1]
 
-    best_rows, best_columns = min(product(_SUMS, repeat=2), key=cost)
+    best_rows, best_columns = min(product(_SUMS, _SUMS), key=cost)
     return ProductTile(
         rows=THREAD_ROWS * best_rows, columns=THREAD_COLUMNS * best_columns, depth=DEPTH
     )

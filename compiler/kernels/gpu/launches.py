@@ -12,8 +12,9 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.kernels.elementary import expand_elementary
+from compiler.kernels.gpu.one_thread import in_one_thread
 from compiler.kernels.gpu.passes import lower_to_launches
-from compiler.kernels.gpu.scratch import in_one_thread, scratch_as_parameters
+from compiler.kernels.gpu.scratch import scratch_as_parameters
 from compiler.program import Launch
 
 _LAUNCH = "tirx.call_ffi_kernel"
@@ -46,6 +47,8 @@ def launched_kernel(func: PrimFunc, name: str, target: tvm.target.Target) -> Lau
         else:
             hosts.append(function)
     (host,) = hosts
+    if not device:
+        raise ValueError("the schedule binds no loop to threads")
     symbols = _symbols(name, _launch_calls(host))
     return LaunchedKernel(
         functions={

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import tvm
-from tvm import s_tir, tirx
+from tvm import s_tir
 from tvm.tirx import PrimFunc
-from tvm_ffi import structural
 
 from compiler.program import ELEMENT_BYTES
 
@@ -20,26 +20,33 @@ def scratch_as_parameters(func: PrimFunc) -> tuple[PrimFunc, tuple[int, ...]]:
     body = func.body
     if not isinstance(body, s_tir.SBlockRealize):
         return func, ()
-    root = body.block
-    buffers = list(root.alloc_buffers)
+    buffers = list(body.block.alloc_buffers)
     outside = [buffer for buffer in buffers if _is_global(buffer)]
     if not outside:
         return func, ()
     inside = [buffer for buffer in buffers if not _is_global(buffer)]
-    block = s_tir.SBlock(
-        root.iter_vars,
-        root.reads,
-        root.writes,
-        root.name_hint,
-        root.body,
-        root.init,
-        inside,
-        root.match_buffers,
-        root.annotations,
-    )
-    realize = s_tir.SBlockRealize(body.iter_values, body.predicate, block)
+    realize = with_block(body, alloc_buffers=inside)
     changed = PrimFunc([*func.params, *outside], realize, func.ret_type, attrs=func.attrs)
     return changed, tuple(_size_bytes(buffer) for buffer in outside)
+
+
+def with_block(
+    realize: s_tir.SBlockRealize, *, body: Any = None, alloc_buffers: Any = None
+) -> s_tir.SBlockRealize:
+    """Return a block as it was but for its body or the buffers that it allocates."""
+    block = realize.block
+    changed = s_tir.SBlock(
+        block.iter_vars,
+        block.reads,
+        block.writes,
+        block.name_hint,
+        block.body if body is None else body,
+        block.init,
+        block.alloc_buffers if alloc_buffers is None else alloc_buffers,
+        block.match_buffers,
+        block.annotations,
+    )
+    return s_tir.SBlockRealize(realize.iter_values, realize.predicate, changed)
 
 
 def _is_global(buffer: tvm.tirx.Buffer) -> bool:
@@ -48,18 +55,3 @@ def _is_global(buffer: tvm.tirx.Buffer) -> bool:
 
 def _size_bytes(buffer: tvm.tirx.Buffer) -> int:
     return prod(int(extent) for extent in buffer.ty.shape) * ELEMENT_BYTES[str(buffer.ty.dtype)]
-
-
-def in_one_thread(func: PrimFunc) -> PrimFunc:
-    """Return a function without thread bindings as the work of one thread."""
-
-    def serial(loop: tirx.For, mutator: object) -> tirx.For:
-        changed = mutator.default_mutate(loop)  # type: ignore[attr-defined]  # tvm_ffi's mutator
-        if int(changed.kind) != int(tirx.ForKind.PARALLEL):
-            return changed
-        return tirx.For(
-            changed.loop_var, changed.min, changed.extent, tirx.ForKind.SERIAL, changed.body
-        )
-
-    body = structural.structural_mutate(func.body, [(tirx.For, serial)])
-    return func.with_body(body)

@@ -45,7 +45,7 @@ def gpu_conv2d(
 
 
 def gpu_depthwise_conv2d(data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature) -> te.Tensor:
-    """``out[N, O, OH, OW]`` of ``data[N, C, H, W]`` and ``weight[O, KH, KW]``, O a multiple of C."""
+    """``out[N, O, OH, OW]`` of ``data[N, C, H, W]`` and ``weight[O, KH, KW]``; O is n times C."""
     multiplier = sig.group_out_channels
     tap_y = te.reduce_axis((0, sig.kernel[0]), "tap_y")
     tap_x = te.reduce_axis((0, sig.kernel[1]), "tap_x")

@@ -32,7 +32,7 @@ class ProductExtents:
 def tiled_product(
     left: Element, right: Element, extents: ProductExtents, tile: ProductTile
 ) -> te.Tensor:
-    """Return ``sum over k of left(b, row, k) * right(b, column, k)`` as ``[batch, rows', columns']``.
+    """Return ``sum over k of left(b, row, k) * right(b, column, k)``: [batch, rows', columns'].
 
     The last two extents are rounded up to whole tiles.
     """

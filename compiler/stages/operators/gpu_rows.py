@@ -9,7 +9,7 @@ from tvm import relax
 
 from compiler.stages.operators.rows import legalize_layer_norm, legalize_softmax
 
-# A warp for the shortest rows; four for rows of 128 and more, which read long rows in chunks of 512.
+# A warp for the shortest rows, four for those of 128 and more; long ones are read 512 at a time.
 _LEAST_LANES, _MOST_LANES = 32, 128
 
 
