@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.code_generation import GeneratedCode, Lowering, generate_by
-from compiler.device_compiler import DeviceImage, compile_device_code, find_device_compiler
+from compiler.device_compiler import DeviceImage, find_device_compiler
 from compiler.gpu_limits import check_device_limits, spilling
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel
@@ -27,13 +27,13 @@ def generate_gpu_code(
     dump_stages: Path | None,
     report: Callable[[str], None],
 ) -> GeneratedCode:
-    """As `code_generation.generate_code`; all kernels are one CUDA file, compiled by nvcc.
+    """As `code_generation.generate_code`; all kernels are one CUDA file, compiled by nvcc or NVRTC.
 
     `exact` changes nothing: there is no Winograd here.
 
     Raises:
         LimitError: a kernel needs more of a block than the GPU has.
-        ToolchainError: there is no nvcc, or it fails.
+        ToolchainError: there is no compiler for CUDA, or it fails.
     """
     del exact
     compiler = find_device_compiler()  # before time is spent on kernels
@@ -53,16 +53,19 @@ def generate_gpu_code(
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
     report("device-code")
     source = cuda_source(functions, target) if functions else ""
-    image = compile_device_code(compiler, source, spec.gpu.arch)
+    image = compiler.compile(source, spec.gpu.arch)
     kernels = {name: _with_uses(kernel, image) for name, kernel in code.kernels.items()}
     check_device_limits(spec.gpu, kernels.values())
     for symbol, spilled in spilling(kernels.values()):
         report(f"{symbol} spills {spilled} bytes of registers a thread")
+    if not image.uses:
+        report("no ptxas: what the kernels take of the GPU was not checked")
     return replace(code, kernels=_sorted(kernels), device_image=image)
 
 
 def _with_uses(kernel: CompiledKernel, image: DeviceImage) -> CompiledKernel:
-    return replace(kernel, device_uses=tuple(image.uses[one.symbol] for one in kernel.launches))
+    uses = (image.uses[one.symbol] for one in kernel.launches) if image.uses else ()
+    return replace(kernel, device_uses=tuple(uses))
 
 
 def _sorted(kernels: Mapping[str, CompiledKernel]) -> dict[str, CompiledKernel]:

@@ -18,7 +18,7 @@ def check_device_limits(gpu: GpuSpec, kernels: Iterable[CompiledKernel]) -> None
         LimitError: it names the kernel, the amount and the limit.
     """
     for kernel in kernels:
-        for launch, use in zip(kernel.launches, kernel.device_uses, strict=True):
+        for launch, use in _launches(kernel):
             for what, amount, limit in _amounts(gpu, launch, use):
                 if amount > limit:
                     raise LimitError(
@@ -31,11 +31,15 @@ def check_device_limits(gpu: GpuSpec, kernels: Iterable[CompiledKernel]) -> None
 def spilling(kernels: Iterable[CompiledKernel]) -> tuple[tuple[str, int], ...]:
     """Return the device functions whose registers did not suffice, with the bytes spilled."""
     uses = (
-        (launch.symbol, use.spill_bytes)
-        for kernel in kernels
-        for launch, use in zip(kernel.launches, kernel.device_uses, strict=True)
+        (launch.symbol, use.spill_bytes) for kernel in kernels for launch, use in _launches(kernel)
     )
     return tuple(sorted({(symbol, spilled) for symbol, spilled in uses if spilled}))
+
+
+def _launches(kernel: CompiledKernel) -> Iterable[tuple[Launch, DeviceUse]]:
+    """Each launch and what its function takes: nothing that is known, without ptxas."""
+    unknown = [DeviceUse(registers=0, shared_bytes=0, spill_bytes=0)] * len(kernel.launches)
+    return zip(kernel.launches, kernel.device_uses or unknown, strict=True)
 
 
 def _amounts(gpu: GpuSpec, launch: Launch, use: DeviceUse) -> list[tuple[str, int, int]]:

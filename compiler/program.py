@@ -183,7 +183,7 @@ class CompiledKernel:
     code_bytes: int
     libm_symbols: tuple[str, ...] = ()
     launches: tuple[Launch, ...] = ()  # of a GPU kernel, which has no phases and no object
-    device_uses: tuple[DeviceUse, ...] = ()  # one for each launch
+    device_uses: tuple[DeviceUse, ...] = ()  # one for each launch; none if ptxas was not there
     source: str = ""  # the C file that the object was compiled from, where there is one
     prototypes: tuple[str, ...] = ()  # of the phases in it, without semicolons
     layout_changes: int = 0  # copies between plain and blocked layout, fused or alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from compiler.artifact.entry import Linkable
@@ -97,18 +98,15 @@ def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
 
 
 def _launches(kernel: CompiledKernel) -> list[dict[str, Any]]:
-    """Return the starts of device functions and what ptxas gave each of them."""
-    return [
-        {
-            "symbol": launch.symbol,
-            "grid": list(launch.grid),
-            "block": list(launch.block),
-            "registers": use.registers,
-            "shared_bytes": use.shared_bytes,
-            "spill_bytes": use.spill_bytes,
-        }
-        for launch, use in zip(kernel.launches, kernel.device_uses, strict=True)
+    """Return the starts of device functions and what ptxas, if it was there, gave each of them."""
+    launches = [
+        {"symbol": one.symbol, "grid": list(one.grid), "block": list(one.block)}
+        for one in kernel.launches
     ]
+    if not kernel.device_uses:
+        return launches
+    uses = (asdict(use) for use in kernel.device_uses)
+    return [launch | use for launch, use in zip(launches, uses, strict=True)]
 
 
 def _bytes_touched(program: Program, call: KernelCall) -> int:

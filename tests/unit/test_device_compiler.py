@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from compiler.device_compiler import device_uses, find_device_compiler
+from compiler import device_compiler
+from compiler.device_compiler import Nvcc, device_uses, find_device_compiler
 from compiler.errors import LimitError, ToolchainError
 from compiler.gpu_limits import check_device_limits, spilling
+from compiler.nvrtc import compile_ptx, find_nvrtc
 from compiler.pipeline import compile as compile_model
 from compiler.program import CompiledKernel, DeviceUse, KernelMemory, Launch, ScheduleOutcome
 from compiler.target_spec import load_target
@@ -92,20 +94,54 @@ def test_nvcc_in_a_wheel_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.syspath_prepend(str(tmp_path))
     found = find_device_compiler()
-    assert found is not None
-    assert found.command == (str(nvcc),)
+    assert isinstance(found, Nvcc)
+    assert found.path == str(nvcc)
     assert found.version == "Cuda compilation tools, release 13.0, V13.0.88"
 
 
-def test_a_missing_nvcc_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(device_compiler, "_in_a_wheel", lambda: None)
+
+
+@pytest.mark.usefixtures("without_nvcc")
+def test_a_missing_nvcc_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_compiler, "find_nvrtc", lambda: None)
     path = save(conv_net_model(), tmp_path / "net.onnx")
     with pytest.raises(ToolchainError) as caught:
         compile_model(path, target="cuda-sm80", output=tmp_path / "out")
     assert str(caught.value) == (
         "no CUDA compiler: `nvcc` was not found\n"
-        "  why: device code for a GPU is made by it, and it is neither on the PATH nor installed "
-        "as a Python package\n"
+        "  why: device code for a GPU is made by it, or by the library NVRTC; neither is "
+        "installed, for the machine or as a Python package\n"
         "  fix: install the CUDA toolkit, or `pip install nvidia-cuda-nvcc`"
     )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(find_nvrtc() is None, reason="needs NVRTC (pip install nvidia-cuda-nvrtc)")
+@pytest.mark.usefixtures("without_nvcc")
+def test_without_nvcc_the_library_holds_ptx(tmp_path: Path) -> None:
+    path = save(conv_net_model(), tmp_path / "net.onnx")
+    steps: list[str] = []
+    artifact = compile_model(path, target="cuda-sm80", output=tmp_path / "out", report=steps.append)
+    (image,) = (artifact.path / "src").glob("*_device.fatbin")
+    ptx = image.read_bytes()
+    assert ptx.endswith(b"\0")
+    assert b".target sm_80" in ptx
+    launches = [one for kernel in artifact.report()["kernels"] for one in kernel["launches"]]
+    for launch in launches:
+        assert f".entry {launch['symbol']}(".encode() in ptx
+        assert "registers" not in launch
+    assert "no ptxas: what the kernels take of the GPU was not checked" in steps
+    assert artifact.manifest.provenance.tool_versions["nvcc"].startswith("NVRTC ")
+
+
+@pytest.mark.skipif(find_nvrtc() is None, reason="needs NVRTC (pip install nvidia-cuda-nvrtc)")
+def test_what_nvrtc_refuses_is_shown() -> None:
+    nvrtc = find_nvrtc()
+    assert nvrtc is not None
+    with pytest.raises(ToolchainError) as caught:
+        compile_ptx(nvrtc, "__global__ void k() { nothing(); }", "compute_80")
+    assert 'identifier "nothing" is undefined' in caught.value.why
