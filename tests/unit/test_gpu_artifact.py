@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from compiler.artifact.manifest import Artifact
-from compiler.errors import OtherMachineError
+from compiler.errors import ArtifactError, OtherMachineError
 from compiler.library import load
+from compiler.measure.profile import profile
 from compiler.pipeline import compile as compile_model
 from tests.mock_cuda import build_mock, expected_launches, run_with_mock
 from tests.onnx_models import conv_net_model, save
@@ -191,6 +192,14 @@ def test_without_a_driver_create_returns_an_error_and_the_check_is_not_run(
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.endswith(": no such device\n")
+
+
+def test_a_profile_is_refused(artifact: Artifact) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        profile(artifact.path)
+    assert caught.value.why == (
+        "cuda-sm80 is a GPU, and the clocks stand between calls of the processor"
+    )
 
 
 def test_only_session_functions_are_shown(artifact: Artifact) -> None:
