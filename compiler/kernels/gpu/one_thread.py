@@ -10,6 +10,7 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.kernels.gpu.scratch import with_block
+from compiler.kernels.variables import replaced
 
 _THREAD_INDEX = 1  # IterVar.iter_type
 _TAGS = ("threadIdx.x", "blockIdx.x")  # from the inside to the outside
@@ -22,10 +23,23 @@ def in_one_thread(func: PrimFunc) -> PrimFunc:
     """
     if _binds_threads(func):
         return func
+    func = _without_offsets(func)
     body = structural.structural_mutate(func.body, [(tirx.For, _serial)])
     if isinstance(body, s_tir.SBlockRealize):
         return func.with_body(with_block(body, body=_bound(body.block.body)))
     return func.with_body(_bound(body))
+
+
+def _without_offsets(func: PrimFunc) -> PrimFunc:
+    """Say of parameters which may begin anywhere in their memory that they begin at its start."""
+    parameters, body = [], func.body
+    for parameter in func.params:
+        whole = parameter
+        if isinstance(parameter.ty.elem_offset, tirx.Var):
+            whole = tirx.decl_buffer(parameter.shape, parameter.dtype, parameter.name)
+            body = replaced(body, parameter, whole)
+        parameters.append(whole)
+    return PrimFunc(parameters, body, func.ret_type, attrs=func.attrs)
 
 
 def _binds_threads(func: PrimFunc) -> bool:
