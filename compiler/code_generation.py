@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from compiler.device_compiler import DeviceImage
 from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel, KernelMemory, Program
@@ -24,6 +25,7 @@ class GeneratedCode:
     kernels: dict[str, CompiledKernel]  # by name
     stages: tuple[str, ...]
     relax_plan_bytes: int  # what Relax's own memory planner would allocate
+    device_image: DeviceImage | None = None  # of a GPU
 
     @property
     def records_used(self) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ from functools import partial
 from compiler.artifact.board import board_of
 from compiler.artifact.manifest import Artifact
 from compiler.artifact.write import write_artifact
+from compiler.artifact.write_gpu import write_gpu_artifact
 from compiler.artifact.write_mcu import write_mcu_artifact
 from compiler.code_generation import GeneratedCode, generate_code
 from compiler.errors import TargetError
 from compiler.fit import Fitted, fit, plan_hosted
+from compiler.gpu_code_generation import generate_gpu_code
 from compiler.mcu_code_generation import generate_mcu_code
 from compiler.target_spec import TargetSpec
 
@@ -38,12 +40,22 @@ def _mcu_build(spec: TargetSpec) -> FamilyBuild:
     )
 
 
+def _gpu_build(spec: TargetSpec) -> FamilyBuild:
+    assert spec.gpu is not None, spec.name  # of family gpu: target_checks.py
+    return FamilyBuild(
+        generate_code=generate_gpu_code,
+        plan=plan_hosted,
+        write_artifact=partial(write_gpu_artifact, gpu=spec.gpu),
+    )
+
+
 _CPU_BUILD = FamilyBuild(
     generate_code=generate_code, plan=plan_hosted, write_artifact=write_artifact
 )
 _BUILDS: Mapping[str, Callable[[TargetSpec], FamilyBuild]] = {
     "cpu": lambda _: _CPU_BUILD,
     "mcu": _mcu_build,
+    "gpu": _gpu_build,
 }
 
 

@@ -138,6 +138,12 @@ class Session:
                 "memory or threads could not be had",
                 fix="free some memory, or use fewer threads",
             )
+        if error == abi.E_DEVICE:
+            raise OtherMachineError(
+                f"{library.artifact.path}: no session could be made",
+                why="the GPU's driver refused to load the library's device code",
+                fix="update the driver, or compile the model with an older CUDA toolkit",
+            )
         if error != abi.OK:
             raise _unexpected(model, error)
 
@@ -214,6 +220,14 @@ def _refuse_other_system(artifact: Artifact) -> None:
 
 def _refuse_other_cpu(artifact: Artifact, model: abi.Model) -> None:
     missing = model.missing_cpu_feature()
+    if missing is not None and artifact.manifest.target.family == "gpu":
+        raise OtherMachineError(
+            f"{artifact.path} needs {missing.decode()}",
+            why=f"it was compiled for the GPUs of {artifact.manifest.target.name}; this machine "
+            "does not offer that",
+            fix="run it on a machine with such a GPU and its driver, or compile the model with "
+            "--target host",
+        )
     if missing is not None:
         raise OtherMachineError(
             f"{artifact.path} needs the CPU feature {missing.decode()}",

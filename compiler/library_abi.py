@@ -20,6 +20,7 @@ ABI_VERSION = 1
 
 OK = 0
 E_MEMORY = 4
+E_DEVICE = 5
 E_BUSY = 6
 
 POINTERS = POINTER(c_void_p)

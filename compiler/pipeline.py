@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from compiler.artifact.folder import replaced_folder
 from compiler.artifact.manifest import Artifact, ModelInfo, Provenance, RunnerInfo, TargetInfo
 from compiler.artifact.weights import WeightsForm
+from compiler.code_generation import GeneratedCode
 from compiler.errors import VerificationError
 from compiler.families import FamilyBuild, family_build
 from compiler.fit import Fitted
@@ -160,9 +161,10 @@ def _read_records(folder: str | Path | None, fingerprint: str, warn: Report) -> 
     return records
 
 
-def _tool_versions(toolchain: Toolchain) -> dict[str, str]:
+def _tool_versions(toolchain: Toolchain, code: GeneratedCode) -> dict[str, str]:
     names = ("apache-tvm", "apache-tvm-ffi", "onnx", "onnxruntime", "numpy")
-    return {"tunesmith": VERSION, "cc": toolchain.version, **{n: version(n) for n in names}}
+    found = {"tunesmith": VERSION, "cc": toolchain.version, **{n: version(n) for n in names}}
+    return found if code.device_image is None else found | {"nvcc": code.device_image.compiler}
 
 
 def _write(folder: Path, build: _Build, fitted: Fitted, report: Report) -> Artifact:
@@ -185,7 +187,7 @@ def _write(folder: Path, build: _Build, fitted: Fitted, report: Report) -> Artif
         toolchain=build.toolchain,
         provenance=Provenance(
             options=build.options,
-            tool_versions=_tool_versions(build.toolchain),
+            tool_versions=_tool_versions(build.toolchain, code),
             stages=code.stages,
             records_used=code.records_used,
         ),
@@ -193,6 +195,7 @@ def _write(folder: Path, build: _Build, fitted: Fitted, report: Report) -> Artif
         relax_plan_bytes=code.relax_plan_bytes,
         weights=build.weights,
         jobs=build.jobs,
+        **({} if code.device_image is None else {"device_image": code.device_image}),
     )
     check_library_limit(spec, artifact.library_path.stat().st_size)
     return artifact

@@ -148,6 +148,25 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """One start of a device function of a GPU kernel; launches of a kernel run in order."""
+
+    symbol: str
+    grid: tuple[int, int, int]  # blocks: x, y, z
+    block: tuple[int, int, int]  # threads of a block: x, y, z
+    arguments: tuple[int, ...]  # each a pointer: position among inputs, outputs, scratch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceUse:
+    """What ptxas gives one device function."""
+
+    registers: int  # of a thread
+    shared_bytes: int  # of a block
+    spill_bytes: int  # stores and loads of registers that did not suffice, of a thread
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleOutcome:
     """Which of record, rule or fallback scheduled a kernel, and why not an earlier one."""
 
@@ -168,6 +187,8 @@ class CompiledKernel:
     code_bytes: int
     libm_symbols: tuple[str, ...] = ()
     runtime_symbols: tuple[str, ...] = ()  # of the library's own runtime
+    launches: tuple[Launch, ...] = ()  # of a GPU kernel, which has no phases and no object
+    device_uses: tuple[DeviceUse, ...] = ()  # one for each launch; none if ptxas was not there
     source: str = ""  # the C file that the object was compiled from, where there is one
     prototypes: tuple[str, ...] = ()  # of the phases in it, without semicolons
     layout_changes: int = 0  # copies between plain and blocked layout, fused or alone

@@ -96,7 +96,7 @@ def extract_program(mod: IRModule, model: Model) -> Program:
         UnsupportedError: something is left that is no kernel call, or a shape depends on data.
     """
     names = onnx_names(mod)
-    blocks = {str(k): int(v) for k, v in mod.attrs[BLOCKS].items()}
+    blocks = {str(k): int(v) for k, v in mod.attrs.get(BLOCKS, {}).items()}  # none for a GPU
     return _Walk(mod, names, blocks, provenance_of(mod), model).program()
 
 

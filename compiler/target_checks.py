@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import fields
 from difflib import get_close_matches
 from itertools import pairwise
 
@@ -222,7 +224,62 @@ def check_toolchain_has_a_compiler(spec: TargetSpec) -> None:
         raise _disagree(spec, "[toolchain] cc is empty", "the library is linked by a C compiler")
 
 
+def check_gpu_table_and_family(spec: TargetSpec) -> None:
+    if (spec.family == "gpu") == (spec.gpu is not None):
+        return
+    if spec.gpu is None:
+        raise _disagree(spec, "family is `gpu` and there is no [gpu]", "its facts are not known")
+    raise _disagree(spec, f"family is `{spec.family}` with a [gpu]", "its facts would be ignored")
+
+
+def check_gpu_arch(spec: TargetSpec) -> None:
+    if spec.gpu is not None and not re.fullmatch(r"sm_\d{2,3}", spec.gpu.arch):
+        raise _disagree(
+            spec, f"[gpu] arch is `{spec.gpu.arch}`", "nvcc calls architectures sm_80, sm_90"
+        )
+
+
+def check_gpu_counts(spec: TargetSpec) -> None:
+    if spec.gpu is None:
+        return
+    for field in fields(spec.gpu):
+        value = getattr(spec.gpu, field.name)
+        if isinstance(value, int) and value <= 0:
+            raise _disagree(spec, f"[gpu] {field.name} is {value}", "it must be at least 1")
+
+
+def check_gpu_block_fits_its_sm(spec: TargetSpec) -> None:
+    """A block runs on one multiprocessor, in whole warps, one register a thread at least."""
+    if spec.gpu is None:
+        return
+    gpu = spec.gpu
+    pairs = (
+        ("shared_memory_per_block_bytes", "shared_memory_per_sm_bytes"),
+        ("threads_per_block_count", "threads_per_sm_count"),
+        ("threads_per_block_count", "registers_per_block_count"),
+        ("registers_per_thread_count", "registers_per_block_count"),
+        ("warp_threads_count", "threads_per_block_count"),
+    )
+    for part, whole in pairs:
+        if getattr(gpu, part) > getattr(gpu, whole):
+            raise _disagree(
+                spec,
+                f"[gpu] {part} is {getattr(gpu, part):,} and {whole} is {getattr(gpu, whole):,}",
+                "the first is a part of the second",
+            )
+    if gpu.threads_per_block_count % gpu.warp_threads_count:
+        raise _disagree(
+            spec,
+            f"[gpu] threads_per_block_count is {gpu.threads_per_block_count}",
+            f"a block is whole warps of {gpu.warp_threads_count} threads",
+        )
+
+
 _CHECKS = (
+    check_gpu_table_and_family,
+    check_gpu_arch,
+    check_gpu_counts,
+    check_gpu_block_fits_its_sm,
     check_counts_are_positive,
     check_powers_of_two,
     check_x86_cpu_is_known,

@@ -15,6 +15,7 @@ from compiler.target_tables import (
     SCHEMA_VERSION,
     CacheSpec,
     CoresSpec,
+    GpuSpec,
     LimitsSpec,
     LlvmSpec,
     MemoryRegion,
@@ -30,12 +31,13 @@ _TABLES: dict[str, type[Any]] = {
     "vector": VectorSpec,
     "cache": CacheSpec,
     "cores": CoresSpec,
+    "gpu": GpuSpec,
     "limits": LimitsSpec,
     "toolchain": ToolchainSpec,
     "runner": RunnerSpec,
 }
 _TOP_LEVEL = ("schema_version", "name", "family", "source", "description")
-_OPTIONAL_TOP_LEVEL = ("description", "inherits", "memory", "limits")
+_OPTIONAL_TOP_LEVEL = ("description", "inherits", "memory", "limits", "gpu")
 _UNIT_SUFFIXES = frozenset(
     [
         "bytes",

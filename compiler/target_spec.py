@@ -21,6 +21,7 @@ from compiler.target_tables import (
     LIMIT_NAMES,
     CacheSpec,
     CoresSpec,
+    GpuSpec,
     LimitsSpec,
     LlvmSpec,
     MemoryRegion,
@@ -34,6 +35,7 @@ __all__ = [
     "LIMIT_NAMES",
     "CacheSpec",
     "CoresSpec",
+    "GpuSpec",
     "LimitsSpec",
     "LlvmSpec",
     "MemoryRegion",
@@ -105,6 +107,8 @@ def missing_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
 
 def runs_here(spec: TargetSpec) -> bool:
     """Return whether this machine, without an emulator, can run code for `spec`."""
+    if spec.gpu is not None:
+        return False  # whether there is a GPU is asked of its driver, when a library is loaded
     same_system = platform.system() == "Linux" and "-linux-" in spec.llvm.triple
     same_machine = spec.llvm.architecture == platform.machine()
     return same_system and same_machine and not missing_cpu_features(spec)

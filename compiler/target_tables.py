@@ -13,6 +13,7 @@ RunnerKind = Literal["native", "emulator", "rpc", "none"]
 
 SCHEMA_VERSION = 1
 USUAL_STACK_BYTES = 8_192
+GPU_ALIGN_BYTES = 256  # what cuMemAlloc gives (CUDA C++ Programming Guide, Device Memory Accesses)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,28 @@ class CoresSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GpuSpec:
+    """An NVIDIA GPU: what its architecture allows a kernel, and the size of a reference card."""
+
+    arch: str  # nvcc's name, "sm_80"
+    shared_memory_per_block_bytes: int  # of a kernel that does not ask for more
+    shared_memory_per_sm_bytes: int  # what the blocks on one multiprocessor share
+    registers_per_thread_count: int
+    registers_per_block_count: int  # also those of one multiprocessor
+    threads_per_block_count: int
+    threads_per_sm_count: int
+    warp_threads_count: int
+    sm_count: int  # multiprocessors of the reference card
+    l2_bytes: int  # of the reference card
+
+    @property
+    def compute_capability(self) -> tuple[int, int]:
+        """Major and minor version: (8, 0) of sm_80."""
+        digits = self.arch.removeprefix("sm_")
+        return int(digits[:-1]), int(digits[-1])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryRegion:
     """One block of a microcontroller's memory. The lowest rank is used first."""
 
@@ -122,6 +145,7 @@ class TargetSpec:
     vector: VectorSpec
     cache: CacheSpec
     cores: CoresSpec
+    gpu: GpuSpec | None = None  # family gpu: the other tables are then of the host program
     memory: tuple[MemoryRegion, ...] = ()  # empty: the operating system gives memory
     limits: LimitsSpec = LimitsSpec()
     toolchain: ToolchainSpec
@@ -138,6 +162,8 @@ class TargetSpec:
 
         Scalable vectors are loaded from any element on.
         """
+        if self.gpu is not None:
+            return GPU_ALIGN_BYTES
         if self.vector.scalable:
             return self.cache.line_bytes
         return max(self.vector.width_bits // 8, self.cache.line_bytes)
@@ -179,6 +205,8 @@ class TargetSpec:
         }
         if self.llvm.abi is not None:
             facts["abi"] = self.llvm.abi
+        if self.gpu is not None:
+            facts["gpu"] = asdict(self.gpu)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:

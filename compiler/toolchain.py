@@ -127,6 +127,16 @@ def run_tool(command: Sequence[str], *, folder: Path | None) -> str:
         ToolchainError: it cannot be started, fails or takes longer than `TOOL_TIMEOUT_S`.
         ArtifactError: it fails because the disk is full.
     """
+    return _run(command, folder).stdout
+
+
+def run_tool_for_messages(command: Sequence[str], *, folder: Path | None) -> str:
+    """As `run_tool`, but with what it wrote to standard error behind the output."""
+    done = _run(command, folder)
+    return done.stdout + done.stderr
+
+
+def _run(command: Sequence[str], folder: Path | None) -> subprocess.CompletedProcess[str]:
     tool = Path(command[0]).name
     try:
         done = subprocess.run(
@@ -154,7 +164,7 @@ def run_tool(command: Sequence[str], *, folder: Path | None) -> str:
         ) from cause
     if done.returncode != 0:
         raise _failure(tool, command, done.returncode, done.stderr)
-    return done.stdout
+    return done
 
 
 def _failure(

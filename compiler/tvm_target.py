@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import tvm
 
@@ -12,7 +12,8 @@ from compiler.target_spec import TargetSpec
 def tvm_target(spec: TargetSpec) -> tvm.target.Target:
     """Return the LLVM target with the spec's triple, CPU, features and cores.
 
-    Code for microcontrollers is C: their compiler knows the processor.
+    Code for microcontrollers is C: their compiler knows the processor. Of a GPU target it is the
+    host program's; `device_target` is the GPU's.
     """
     if spec.family == "mcu":
         return tvm.target.Target({"kind": "c"})
@@ -42,3 +43,23 @@ def without_scalable_vectors(target: tvm.target.Target) -> tvm.target.Target:
     if "+v" not in features or "riscv" not in str(facts.get("mtriple", "")):
         return target
     return tvm.target.Target({**facts, "mattr": [f for f in features if f != "+v"]})
+
+
+def device_target(spec: TargetSpec, kind: Literal["cuda", "opencl"] = "cuda") -> tvm.target.Target:
+    """Return the target of a GPU's kernels, their host being `tvm_target`.
+
+    Args:
+        kind: ``opencl`` gives the same kernels in a language that also runs on CPUs.
+    """
+    gpu = spec.gpu
+    assert gpu is not None, spec.name  # of family gpu: target_checks.py
+    options: dict[str, Any] = {
+        "kind": kind,
+        "max_num_threads": gpu.threads_per_block_count,
+        "max_threads_per_block": gpu.threads_per_block_count,
+        "max_shared_memory_per_block": gpu.shared_memory_per_block_bytes,
+        "thread_warp_size": gpu.warp_threads_count,
+    }
+    if kind == "cuda":
+        options["arch"] = gpu.arch
+    return tvm.target.Target(options, host=tvm_target(spec))

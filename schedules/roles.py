@@ -30,6 +30,18 @@ CHUNK_COLUMNS = "tunesmith.chunk-columns"  # of WINOGRAD_OUTPUT: tiles of a chun
 LANE_SUMS = "lane-sums"  # [*rows, lane] over chunks: reduced lane by lane, in vectors
 ROW_VALUE = "row-value"  # of one row: computed once, read for all its elements
 
+# Products of a GPU. Operands are gathered as [B, K', rows'] and [B, K', columns'], as large as
+# whole tiles; GPU_PRODUCT is [B, rows', columns'] over K'. The others are annotations of it.
+GPU_LEFT = "gpu-left"
+GPU_RIGHT = "gpu-right"
+GPU_PRODUCT = "gpu-product"
+GPU_ROWS = "tunesmith.gpu-rows"  # without what fills up the last tile
+GPU_COLUMNS = "tunesmith.gpu-columns"
+GPU_TILE_ROWS = "tunesmith.gpu-tile-rows"
+GPU_TILE_COLUMNS = "tunesmith.gpu-tile-columns"
+GPU_TILE_DEPTH = "tunesmith.gpu-tile-depth"
+GPU_DEPTHWISE = "gpu-depthwise"  # [N, C, OH, OW] over the taps, padding within
+
 # Loop annotation: a nest over lanes, columns and what is summed, for a function of the runtime.
 # The number is 1; that of the nest before it, which starts the sums with zeros, is 0.
 SUMS = "tunesmith.sums"

@@ -23,6 +23,11 @@ from schedules.cpu.scalable_conv2d import scalable_conv2d
 from schedules.cpu.scalable_depthwise_conv2d import scalable_depthwise_conv2d
 from schedules.cpu.scalable_matmul import scalable_matmul
 from schedules.cpu.winograd import winograd
+from schedules.cuda.depthwise_conv2d import depthwise_conv2d as gpu_depthwise_conv2d
+from schedules.cuda.fallback import fallback as gpu_fallback
+from schedules.cuda.product import product
+from schedules.cuda.reduction import reduction
+from schedules.cuda.rows import rows as gpu_rows
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
 from schedules.mcu.matmul import scalar_matmul
@@ -67,9 +72,20 @@ SMALL_MCU_RULES = (
     *MCU_RULES[2:],
 )
 
-_RULES = {"cpu": CPU_RULES, "mcu": MCU_RULES}
+GPU_RULES = (
+    Rule("gpu-product", product),
+    Rule("gpu-depthwise-conv2d", gpu_depthwise_conv2d),
+    Rule("gpu-rows", gpu_rows),
+    Rule("gpu-reduction", reduction),
+)
+
+_RULES: dict[str, tuple[tuple[Rule, ...], Fallback]] = {
+    "cpu": (CPU_RULES, fallback),
+    "mcu": (MCU_RULES, fallback),
+    "gpu": (GPU_RULES, gpu_fallback),
+}
 
 
 def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:
     """Return the rules for a target's family, and its fallback."""
-    return _RULES[spec.family], fallback
+    return _RULES[spec.family]

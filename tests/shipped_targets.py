@@ -14,4 +14,5 @@ MICROCONTROLLERS = (
     "cortex-m7",
     "rv32imac",
 )
-SHIPPED = tuple(sorted((*X86, *ARM, *RISCV, *MICROCONTROLLERS)))
+GPU = ("cuda-sm75", "cuda-sm80", "cuda-sm89", "cuda-sm90")
+SHIPPED = tuple(sorted((*X86, *ARM, *RISCV, *MICROCONTROLLERS, *GPU)))

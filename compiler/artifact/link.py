@@ -92,18 +92,30 @@ def _baseline(triple: str) -> tuple[str, ...]:
 
 
 def link_libraries(
-    folder: Path, objects: Sequence[str], *, prefix: str, toolchain: Toolchain, build: str
+    folder: Path,
+    objects: Sequence[str],
+    *,
+    prefix: str,
+    toolchain: Toolchain,
+    build: str,
+    shown: Sequence[str] | None = None,
+    libraries: Sequence[str] = _LIBRARIES,
 ) -> LibraryPaths:
-    """Make both libraries of `objects` in ``lib/`` and return where they are."""
+    """Make both libraries of `objects` in ``lib/`` and return where they are.
+
+    Args:
+        shown: the functions that the shared library shows; `interface_symbols` if None.
+        libraries: what the system has of what the objects need, as options of the linker.
+    """
     paths = library_paths(prefix)
     script = f"{build}/interface.map"
-    shown = " ".join(f"{symbol};" for symbol in interface_symbols(prefix))
-    (folder / script).write_text(f"{{ global: {shown} local: *; }};\n", encoding="ascii")
+    names = " ".join(f"{symbol};" for symbol in shown or interface_symbols(prefix))
+    (folder / script).write_text(f"{{ global: {names} local: *; }};\n", encoding="ascii")
     (folder / "lib").mkdir()
     name = Path(paths.shared).name
     exports = (f"-Wl,--version-script={script}", f"-Wl,-soname,{name}")
     out = ("-o", paths.shared)
-    run_tool((*toolchain.cc, *_LINK_FLAGS, *exports, *out, *objects, *_LIBRARIES), folder=folder)
+    run_tool((*toolchain.cc, *_LINK_FLAGS, *exports, *out, *objects, *libraries), folder=folder)
     # r: insert, c: create, s: index, D: no times, no owners.
     run_tool((*toolchain.ar, "rcsD", paths.static, *objects), folder=folder)
     return paths

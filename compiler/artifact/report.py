@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from compiler.artifact.entry import Linkable
 from compiler.memory_plan import Placement
-from compiler.program import KernelCall, Port, Program, Value, ValueKind
+from compiler.program import CompiledKernel, KernelCall, Port, Program, Value, ValueKind
 
 REPORT_SCHEMA_VERSION = 1
 
@@ -97,7 +98,20 @@ def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
         "outputs": list(call.outputs),
         "phases": [{"symbol": model.symbol(p), "extent": p.extent} for p in kernel.phases],
         "in_place": list(in_place),
+        **({"launches": _launches(kernel)} if kernel.launches else {}),
     }
+
+
+def _launches(kernel: CompiledKernel) -> list[dict[str, Any]]:
+    """Return the starts of device functions and what ptxas, if it was there, gave each of them."""
+    launches = [
+        {"symbol": one.symbol, "grid": list(one.grid), "block": list(one.block)}
+        for one in kernel.launches
+    ]
+    if not kernel.device_uses:
+        return launches
+    uses = (asdict(use) for use in kernel.device_uses)
+    return [launch | use for launch, use in zip(launches, uses, strict=True)]
 
 
 def _bytes_touched(program: Program, call: KernelCall) -> int:

@@ -63,12 +63,18 @@ def weights_sources(
     if form == "bytes":
         yield f"{prefix}_weights.c", _bytes_source(data).encode()
         return
-    lines = [
+    source = render(
+        "weights.c.j2", alignment=WEIGHT_ALIGNMENT, size=len(data), lines=string_lines(data)
+    )
+    yield f"{prefix}_weights.c", source.encode()
+
+
+def string_lines(data: bytes) -> list[str]:
+    """Return C string literals that hold `data`, line by line."""
+    return [
         '"' + "".join(_OCTAL[byte] for byte in data[start : start + _BYTES_PER_LINE]) + '"'
         for start in range(0, len(data), _BYTES_PER_LINE)
     ]
-    source = render("weights.c.j2", alignment=WEIGHT_ALIGNMENT, size=len(data), lines=lines)
-    yield f"{prefix}_weights.c", source.encode()
 
 
 def _bytes_source(data: bytes) -> str:

@@ -9,6 +9,7 @@ import click
 
 from compiler.commands.output import json_option, print_facts, print_json, print_table
 from compiler.target_spec import (
+    GpuSpec,
     TargetSpec,
     available_targets,
     load_target,
@@ -86,6 +87,8 @@ def _print_tables(spec: TargetSpec) -> None:
 
 
 def _row(spec: TargetSpec) -> tuple[str, ...]:
+    if spec.gpu is not None:
+        return _gpu_row(spec, spec.gpu)
     cache = spec.cache
     sizes = (_kib(size) for size in (cache.l1d_bytes, cache.l2_bytes, cache.l3_bytes))
     text = spec.description or spec.source
@@ -94,6 +97,13 @@ def _row(spec: TargetSpec) -> tuple[str, ...]:
         *(spec.name, spec.family, vector, *sizes),
         *(str(spec.cores.count), _yes_or_no(runs_here(spec)), text),
     )
+
+
+def _gpu_row(spec: TargetSpec, gpu: GpuSpec) -> tuple[str, ...]:
+    """A multiprocessor is what a core is elsewhere; whether there is a GPU, its driver knows."""
+    sizes = ("-", _kib(gpu.l2_bytes), "-")
+    text = spec.description or spec.source
+    return (spec.name, spec.family, gpu.arch, *sizes, str(gpu.sm_count), "no", text)
 
 
 def _yes_or_no(value: bool) -> str:

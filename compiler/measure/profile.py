@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from compiler.artifact.manifest import Artifact
+from compiler.artifact.manifest import Artifact, read_artifact
 from compiler.drawn_inputs import drawn_inputs
-from compiler.errors import InputError
+from compiler.errors import ArtifactError, InputError
 from compiler.library import load
 from compiler.library_arrays import checked_inputs
 from compiler.measure.peaks import measure_peaks_of_code
@@ -45,7 +45,7 @@ def profile(
         report: told what is being done.
 
     Raises:
-        ArtifactError: the artifact is damaged, or not for this machine.
+        ArtifactError: the artifact is damaged, or not for this machine, or for a GPU.
         InputError: an array is wrong, or `threads` or `runs` is less than 1.
         LimitError: there is not enough memory.
         ToolchainError: there is no C compiler, or it fails.
@@ -54,6 +54,7 @@ def profile(
         raise InputError(
             f"runs={runs} is not possible", why="nothing is timed", fix="give 1 or more"
         )
+    _refuse_gpu(read_artifact(Path(path)))
     library = load(path, threads=threads)
     given = drawn_inputs(library.inputs) if inputs is None else inputs
     arrays = checked_inputs(library.inputs, given)
@@ -96,3 +97,13 @@ def _settings(artifact: Artifact, threads: int, runs: int, drawn: bool) -> dict[
         "cpu": machine.cpu,
         "system": machine.system,
     }
+
+
+def _refuse_gpu(artifact: Artifact) -> None:
+    if artifact.manifest.target.family == "gpu":
+        raise ArtifactError(
+            f"{artifact.path} cannot be profiled",
+            why=f"{artifact.manifest.target.name} is a GPU, and the clocks stand between calls of "
+            "the processor",
+            fix="use NVIDIA's Nsight Systems on a program that runs the library",
+        )

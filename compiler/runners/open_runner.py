@@ -16,6 +16,7 @@ from compiler.runners.runner import Runner
 _RUNNERS: Mapping[tuple[str, str], Callable[[Artifact, int], Runner]] = {
     ("cpu", "native"): NativeRunner,
     ("cpu", "emulator"): EmulatorRunner,
+    ("gpu", "native"): NativeRunner,
     ("mcu", "emulator"): FirmwareRunner,
 }
 

@@ -18,7 +18,7 @@ from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
 from compiler.stages.joins import keep_joins_apart
-from compiler.stages.legalize import legalize
+from compiler.stages.legalize import legalize, legalize_for_gpu
 from compiler.stages.normalizations import join_normalizations
 from compiler.stages.provenance import record_groups, separate_calls
 from compiler.stages.stage import Stage
@@ -58,6 +58,16 @@ def scalar_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[
             joins_apart,
         ),
     )
+
+
+def gpu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Stage, ...]:
+    """The like for a GPU: values stay in ONNX's layout, since each thread loads for itself.
+
+    Concatenations are kernels there, whatever `joins_apart` says.
+    """
+    assert spec.gpu is not None, spec.name
+    legalizer = partial(legalize_for_gpu, gpu=spec.gpu)
+    return (*_model_stages(), *_kernel_stages(legalizer, joins_apart))
 
 
 def _model_stages() -> tuple[Stage, ...]:

@@ -18,6 +18,7 @@ from compiler.stages.operators.contiguous import (
 )
 from compiler.stages.operators.conv2d import legalize_conv2d
 from compiler.stages.operators.conv2d_transpose import legalize_conv2d_transpose
+from compiler.stages.operators.gpu_legalizers import gpu_legalizers
 from compiler.stages.operators.libm import legalize_libm
 from compiler.stages.operators.matmul import legalize_matmul
 from compiler.stages.operators.rows import (
@@ -25,6 +26,7 @@ from compiler.stages.operators.rows import (
     legalize_rms_norm,
     legalize_softmax,
 )
+from compiler.target_spec import GpuSpec
 
 Legalizer = Callable[[relax.BlockBuilder, relax.Call], Any]
 
@@ -33,14 +35,19 @@ def _as_reshape(_builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return relax.op.reshape(call.args[0], call.ty.shape)
 
 
+_VIEWS_AND_LIBM: dict[str, Legalizer] = {
+    "relax.cosh": legalize_libm,
+    "relax.sinh": legalize_libm,
+    "relax.expand_dims": _as_reshape,
+    "relax.squeeze": _as_reshape,
+    "relax.flatten": _as_reshape,
+}
+
+
 def legalizers(lanes: int, conv_lanes: int, matmul_lanes: int) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
     return {
-        "relax.cosh": legalize_libm,
-        "relax.sinh": legalize_libm,
-        "relax.expand_dims": _as_reshape,
-        "relax.squeeze": _as_reshape,
-        "relax.flatten": _as_reshape,
+        **_VIEWS_AND_LIBM,
         "relax.concat": partial(legalize_concat, otherwise=manipulate._concat),
         "relax.split": partial(legalize_split, otherwise=manipulate._split),
         "relax.strided_slice": partial(legalize_strided_slice, otherwise=index._strided_slice),
@@ -73,3 +80,9 @@ def legalize(
     """
     rules = legalizers(lanes, conv_lanes or lanes, matmul_lanes or lanes)
     return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape", VIEW])(mod)
+
+
+def legalize_for_gpu(mod: IRModule, *, gpu: GpuSpec) -> IRModule:
+    """Return the same for a GPU, whose forms of operators are others."""
+    own = {**_VIEWS_AND_LIBM, **gpu_legalizers(gpu)}
+    return relax.transform.LegalizeOps(own, skip_ops=["relax.reshape"])(mod)

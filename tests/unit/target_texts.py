@@ -86,3 +86,19 @@ def x86_tables() -> dict[str, Any]:
         "toolchain": {"cc": ["cc"]},
         "runner": {"kind": "native"},
     }
+
+
+def gpu_tables() -> dict[str, Any]:
+    gpu = {
+        "arch": "sm_80",
+        "shared_memory_per_block_bytes": 49_152,
+        "shared_memory_per_sm_bytes": 167_936,
+        "registers_per_thread_count": 255,
+        "registers_per_block_count": 65_536,
+        "threads_per_block_count": 1_024,
+        "threads_per_sm_count": 2_048,
+        "warp_threads_count": 32,
+        "sm_count": 108,
+        "l2_bytes": 41_943_040,
+    }
+    return {**x86_tables(), "family": "gpu", "gpu": gpu}

@@ -23,11 +23,14 @@ def test_target_compiles_a_network(name: str, tmp_path: Path) -> None:
     spec = load_target(name)
     if spec.family == "mcu" and shutil.which(spec.toolchain.cc[0]) is None:
         pytest.skip(f"needs {spec.toolchain.cc[0]}")
+    if spec.gpu is not None and shutil.which("nvcc") is None:
+        pytest.skip("needs nvcc")
     path = save(conv_net_model(), tmp_path / "net.onnx")
     artifact = compile_model(path, target=spec, output=tmp_path / "out")
     verification = json.loads(artifact.verification_path.read_text())
     assert verification["status"] == ("passed" if _can_be_run(spec) else "not run")
     report = json.loads((artifact.path / "report.json").read_text())
     rules = {kernel["schedule"]["name"] for kernel in report["kernels"]}
-    wanted = {"scalar-conv2d", "scalar-matmul"} if spec.family == "mcu" else {"conv2d", "matmul"}
+    by_family = {"mcu": {"scalar-conv2d", "scalar-matmul"}, "gpu": {"gpu-product", "gpu-reduction"}}
+    wanted = by_family.get(spec.family, {"conv2d", "matmul"})
     assert wanted <= rules

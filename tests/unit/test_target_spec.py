@@ -16,6 +16,7 @@ from compiler.target_spec import (
     LIMIT_NAMES,
     CacheSpec,
     CoresSpec,
+    GpuSpec,
     LimitsSpec,
     LlvmSpec,
     RunnerSpec,
@@ -42,7 +43,7 @@ def test_shipped_target_loads_and_says_where_its_numbers_are_from(name: str) -> 
     assert spec.description
     assert spec.lanes(32) == spec.vector.width_bits // 32
     if spec.is_hosted:
-        assert spec.arena_align_bytes == 64
+        assert spec.arena_align_bytes == (256 if spec.gpu else 64)
 
 
 @pytest.mark.parametrize("name", X86)
@@ -59,7 +60,10 @@ def test_every_key_is_explained() -> None:
 
     text = (Path(target_specs.__path__[0]) / "README.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"`(\w+)`", text))
-    tables = (LlvmSpec, VectorSpec, CacheSpec, CoresSpec, LimitsSpec, ToolchainSpec, RunnerSpec)
+    tables = (
+        *(LlvmSpec, VectorSpec, CacheSpec, CoresSpec, GpuSpec),
+        *(LimitsSpec, ToolchainSpec, RunnerSpec),
+    )
     keys = {key for table in (TargetSpec, *tables) for key in table.__dataclass_fields__}
     region = {"kind", "start_address", "size_bytes", "align_bytes", "rank"}
     assert keys | region | {"inherits"} <= explained

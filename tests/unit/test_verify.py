@@ -173,6 +173,13 @@ def kernel(problem: str = "") -> KernelCheck:
     )
 
 
+def test_outputs_that_differ_are_no_rounding_if_no_kernel_was_checked() -> None:
+    """A library of a GPU: none of its kernels can be called alone."""
+    judged = judge(result_with((), 8), agrees=False, quantized=True)
+    assert judged.status is Status.FAILED
+    assert judged.reason.endswith("; no kernel was checked alone")
+
+
 def test_a_deep_quantized_model_is_judged_by_its_kernels() -> None:
     judged = judge(result_with((kernel(),), 8), agrees=False, quantized=True)
     assert (judged.status, judged.decided_by) == (Status.PASSED, Decider.PER_KERNEL)

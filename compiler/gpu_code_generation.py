@@ -1,0 +1,72 @@
+"""From a `Model` to the device code of its kernels and the program that launches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from compiler.code_generation import GeneratedCode, Lowering, generate_by
+from compiler.device_compiler import DeviceImage, find_device_compiler
+from compiler.gpu_limits import check_device_limits, spilling
+from compiler.onnx_import.model import Model
+from compiler.program import CompiledKernel
+from compiler.target_spec import TargetSpec
+from compiler.tuning.store import Records
+
+
+def generate_gpu_code(
+    model: Model,
+    spec: TargetSpec,
+    records: Records,
+    *,
+    exact: bool,
+    jobs: int,
+    dump_stages: Path | None,
+    report: Callable[[str], None],
+) -> GeneratedCode:
+    """As `code_generation.generate_code`; all kernels are one CUDA file, compiled by nvcc or NVRTC.
+
+    `exact` changes nothing: there is no Winograd here.
+
+    Raises:
+        LimitError: a kernel needs more of a block than the GPU has.
+        ToolchainError: there is no compiler for CUDA, or it fails.
+    """
+    del exact
+    compiler = find_device_compiler()  # before time is spent on kernels
+    from compiler.kernels.gpu.build import build_gpu_kernel
+    from compiler.kernels.gpu.source import cuda_source
+    from compiler.stages.graph_stages import gpu_graph_stages
+    from compiler.tvm_target import device_target, tvm_target
+
+    assert spec.gpu is not None, spec.name
+    target = device_target(spec)
+    functions: dict[str, Any] = {}
+    lowering = Lowering(
+        target=tvm_target(spec),
+        stages=partial(gpu_graph_stages, spec),
+        build=partial(build_gpu_kernel, target=target, functions=functions),
+    )
+    code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
+    report("device-code")
+    source = cuda_source(functions, target) if functions else ""
+    image = compiler.compile(source, spec.gpu.arch)
+    kernels = {name: _with_uses(kernel, image) for name, kernel in code.kernels.items()}
+    check_device_limits(spec.gpu, kernels.values())
+    for symbol, spilled in spilling(kernels.values()):
+        report(f"{symbol} spills {spilled} bytes of registers a thread")
+    if not image.uses:
+        report("no ptxas: what the kernels take of the GPU was not checked")
+    return replace(code, kernels=_sorted(kernels), device_image=image)
+
+
+def _with_uses(kernel: CompiledKernel, image: DeviceImage) -> CompiledKernel:
+    uses = (image.uses[one.symbol] for one in kernel.launches) if image.uses else ()
+    return replace(kernel, device_uses=tuple(uses))
+
+
+def _sorted(kernels: Mapping[str, CompiledKernel]) -> dict[str, CompiledKernel]:
+    return dict(sorted(kernels.items()))

@@ -1,0 +1,1 @@
+"""Scheduled kernels to device code: CUDA, and OpenCL for tests without a GPU."""

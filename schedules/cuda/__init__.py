@@ -1,0 +1,1 @@
+"""Schedule rules for GPUs: what they make runs as CUDA, and as OpenCL in the tests."""

@@ -1,0 +1,55 @@
+"""How large the tiles of a matrix product are, from the product's extents and the GPU's facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from compiler.target_spec import GpuSpec
+
+# Threads of a block, as rows x columns: 256 hide latency, and a warp reads 16 columns together.
+THREAD_ROWS, THREAD_COLUMNS = 16, 16
+# Sums of one thread: 8 x 8 accumulators + 16 operands leave room in 255 registers.
+_SUMS = (1, 2, 4, 8)
+# A step in depth: 16 x (128 + 128) floats are 16 KB of shared memory, a third of what any GPU has.
+DEPTH = 16
+# Reading an operand from shared memory costs about as much as two multiply-adds: 32 banks of
+# 4 bytes a cycle feed 64 to 128 lanes. An estimate, not measured.
+_LOAD_COST = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProductTile:
+    """Rows and columns that one block of threads computes; `depth` is one step of the sum."""
+
+    rows: int
+    columns: int
+    depth: int
+
+    @property
+    def thread_rows(self) -> int:
+        """Rows of one thread's sums."""
+        return self.rows // THREAD_ROWS
+
+    @property
+    def thread_columns(self) -> int:
+        return self.columns // THREAD_COLUMNS
+
+
+def product_tile(batch: int, rows: int, columns: int, gpu: GpuSpec) -> ProductTile:
+    """Return the tile that needs the least estimated time for ``[batch, rows, columns]``."""
+
+    def cost(sums: tuple[int, int]) -> tuple[int, int]:
+        blocks = batch
+        for extent, threads, of_thread in zip(
+            (rows, columns), (THREAD_ROWS, THREAD_COLUMNS), sums, strict=True
+        ):
+            blocks *= -(-extent // (threads * of_thread))
+        turns = -(-blocks // gpu.sm_count)
+        of_block = sums[0] * sums[1] + _LOAD_COST * (sums[0] + sums[1])
+        return turns * of_block, -sums[0] * sums[1]
+
+    best_rows, best_columns = min(product(_SUMS, _SUMS), key=cost)
+    return ProductTile(
+        rows=THREAD_ROWS * best_rows, columns=THREAD_COLUMNS * best_columns, depth=DEPTH
+    )

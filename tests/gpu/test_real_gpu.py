@@ -1,0 +1,71 @@
+"""Libraries on a real GPU against onnxruntime. Where there is none, these are skipped."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler.library import load
+from compiler.pipeline import compile as compile_model
+from tests.differential.agreement import assert_close, draw_inputs, run_reference
+from tests.gpu_cases import CASES, GpuCase
+from tests.onnx_models import conv_net_model, save
+
+
+def _no_gpu() -> str | None:
+    """Why there is no GPU of compute capability 8.0 or newer here, None if there is one."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "libcuda.so.1, the NVIDIA driver"
+    count, major, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
+        return "an NVIDIA GPU"
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
+    return None if major.value >= 8 else "an NVIDIA GPU of compute capability 8.0 or newer"
+
+
+_missing = _no_gpu()
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(_missing is not None, reason=f"needs {_missing}"),
+]
+
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_kernel_agrees_with_onnxruntime(case: GpuCase, tmp_path: Path) -> None:
+    path = save(case.model, tmp_path / "model.onnx")
+    artifact = compile_model(path, target="cuda-sm80", output=tmp_path / "out", verify="skip")
+    feed = draw_inputs(case.model)
+    want = run_reference(case.model, feed)
+    with load(artifact.path) as library:
+        for _ in range(3):  # started one by one, then as a graph
+            (got,) = library.run(feed).values()
+            assert_close("y", np.asarray(got), want[0], TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "name", ["mlperf_tiny_kws_dscnn_f32", "mlperf_tiny_ic_resnet8_f32", "mnist_dscnn_f32"]
+)
+def test_model_passes_verification(name: str, models: Path, tmp_path: Path) -> None:
+    artifact = compile_model(
+        models / f"{name}.onnx", target="cuda-sm80", output=tmp_path / "out", verify="require"
+    )
+    assert json.loads(artifact.verification_path.read_text())["status"] == "passed"
+
+
+def test_sessions_side_by_side(tmp_path: Path) -> None:
+    path = save(conv_net_model(), tmp_path / "net.onnx")
+    artifact = compile_model(path, target="cuda-sm80", output=tmp_path / "out", verify="skip")
+    with load(artifact.path) as library, library.session() as one, library.session() as other:
+        feed = draw_inputs(conv_net_model())
+        for _ in range(3):
+            for first, second in zip(one.run(feed).values(), other.run(feed).values(), strict=True):
+                np.testing.assert_array_equal(first, second)
