@@ -37,7 +37,7 @@ def load(path: str | Path, threads: int = 1) -> Library:
         model = abi.open_model(_unique_spelling(artifact), artifact.manifest.symbol_prefix)
     except (OSError, AttributeError, ValueError) as cause:
         raise ArtifactError(
-            f"{artifact.path}: {artifact.library_path.name} cannot be loaded",
+            f"{artifact.path}: {artifact.manifest.shared_library} cannot be loaded",
             why=str(cause),
             fix="compile the model again on this machine",
         ) from cause

@@ -273,14 +273,14 @@ BAD_COMPILES = {
         prepare=_nothing,
         more=("--limit", "ram_bytes=50000"),
         what="bytes of RAM",
-        why="the limit ram_bytes is 50,000; largest: ",
+        why="the limit ram_bytes is 50,000; largest tensors: relu (75,264 bytes), ",
         fix="raise it with --limit ram_bytes=",
     ),
     "too-much-flash": BadCompile(
         prepare=_nothing,
         more=("--limit", "flash_bytes=50000"),
         what="bytes of flash",
-        why="the limit flash_bytes is 50,000; largest: constant ",
+        why="the limit flash_bytes is 50,000; largest weights: constant 1x12x12x1x1x8x8 (36,864 bytes), ",
         fix="raise it with --limit flash_bytes=",
     ),
     "too-large-a-library": BadCompile(
