@@ -280,7 +280,7 @@ BAD_COMPILES = {
         prepare=_nothing,
         more=("--limit", "flash_bytes=50000"),
         what="bytes of flash",
-        why="the limit flash_bytes is 50,000; largest weights: constant 1x12x12x1x1x8x8 (36,864 bytes), ",
+        why="the limit flash_bytes is 50,000; largest weights: constant 1x12x12x1x1x8x8 (",
         fix="raise it with --limit flash_bytes=",
     ),
     "too-large-a-library": BadCompile(
