@@ -17,13 +17,14 @@ import numpy as np
 
 from compiler.artifact.manifest import Artifact
 from compiler.errors import OtherProcessorError
-from compiler.library_arrays import TensorSpec, checked_inputs, tensor_specs
+from compiler.library_arrays import checked_inputs, tensor_specs
 from compiler.runners.emulated_kernels import EmulatedKernels
 from compiler.runners.emulator_program import MODEL_PROGRAM, build_model_program
 from compiler.runners.instruction_counter import InstructionCounter
 from compiler.runners.machine import Machine
 from compiler.runners.qemu_user import find_emulator
 from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
+from compiler.runners.tensor_files import read_sets, write_sets
 
 _INPUTS, _OUTPUTS = "inputs.bin", "outputs.bin"
 _OTHER_CPU = 4  # exit status of programs/run_model.c
@@ -54,9 +55,9 @@ class EmulatorRunner:
 
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         arrays = [checked_inputs(self.inputs, given) for given in inputs]
-        self._write(arrays)
+        write_sets(self._folder / _INPUTS, arrays)
         self._start(sets=len(arrays), runs=1)
-        outputs = self._read(len(arrays))
+        outputs = read_sets(self._folder / _OUTPUTS, self.outputs, len(arrays))
         instructions = self._instructions(arrays[0]) if count and arrays else None
         return RunnerResult(outputs=outputs, instruction_count=instructions)
 
@@ -96,34 +97,8 @@ class EmulatorRunner:
         self._emulator.check(done)
 
     def _instructions(self, arrays: Sequence[np.ndarray]) -> int | None:
-        """Two runs less one: what starts and ends the program is in both."""
         counter = InstructionCounter.build(self._emulator, self._folder)
         if counter is None:
             return None
-        self._write([arrays])
-        counts = []
-        for runs in (1, 2):
-            self._start(sets=1, runs=runs, counter=counter)
-            counts.append(counter.read())
-        return counts[1] - counts[0]
-
-    def _write(self, sets: Sequence[Sequence[np.ndarray]]) -> None:
-        with (self._folder / _INPUTS).open("wb") as file:
-            for arrays in sets:
-                for array in arrays:
-                    file.write(array.tobytes())
-
-    def _read(self, sets: int) -> tuple[dict[str, np.ndarray], ...]:
-        with (self._folder / _OUTPUTS).open("rb") as file:
-            return tuple(
-                {spec.name: _array(spec, file.read(_size_bytes(spec))) for spec in self.outputs}
-                for _ in range(sets)
-            )
-
-
-def _size_bytes(spec: TensorSpec) -> int:
-    return int(np.prod(spec.shape, dtype=np.int64)) * spec.array_dtype.itemsize
-
-
-def _array(spec: TensorSpec, data: bytes) -> np.ndarray:
-    return np.frombuffer(data, dtype=spec.array_dtype).reshape(spec.shape).copy()
+        write_sets(self._folder / _INPUTS, [arrays])
+        return counter.of_one_run(lambda runs: self._start(sets=1, runs=runs, counter=counter))

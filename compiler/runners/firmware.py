@@ -18,7 +18,7 @@ import numpy as np
 
 from compiler.artifact.manifest import Artifact
 from compiler.errors import InputError, NotRunnableError, ToolchainError
-from compiler.library_arrays import TensorSpec, checked_inputs, tensor_specs
+from compiler.library_arrays import checked_inputs, tensor_specs
 from compiler.runners.firmware_kernels import FirmwareKernels
 from compiler.runners.firmware_program import (
     MODEL_FIRMWARE,
@@ -29,6 +29,7 @@ from compiler.runners.instruction_counter import InstructionCounter
 from compiler.runners.machine import Machine
 from compiler.runners.qemu_system import find_board
 from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
+from compiler.runners.tensor_files import read_sets, write_sets
 from compiler.toolchain import find_toolchain
 
 _JOB, _INPUTS, _OUTPUTS, _RESULT = "job.bin", "inputs.bin", "outputs.bin", "result.bin"
@@ -64,7 +65,7 @@ class FirmwareRunner:
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         arrays = [checked_inputs(self.inputs, given) for given in inputs]
         stack = self._start(arrays, runs=1)
-        outputs = self._read(len(arrays))
+        outputs = read_sets(self._folder / _OUTPUTS, self.outputs, len(arrays))
         instructions = self._instructions(arrays[0]) if count and arrays else None
         return RunnerResult(outputs=outputs, instruction_count=instructions, stack_bytes=stack)
 
@@ -105,32 +106,17 @@ class FirmwareRunner:
     ) -> int:
         """Run the firmware and return how many bytes of stack a run of the model took at most."""
         (self._folder / _JOB).write_bytes(struct.pack("<3I", len(sets), runs, counter is None))
-        with (self._folder / _INPUTS).open("wb") as file:
-            for arrays in sets:
-                for array in arrays:
-                    file.write(array.tobytes())
+        write_sets(self._folder / _INPUTS, sets)
         options = counter.emulator_options if counter else ()
         self._board.run(MODEL_FIRMWARE, self._folder, options)
         (stack,) = struct.unpack("<I", (self._folder / _RESULT).read_bytes())
         return int(stack)
 
     def _instructions(self, arrays: Sequence[np.ndarray]) -> int | None:
-        """Two runs less one: what starts and ends the firmware is in both."""
         counter = InstructionCounter.build(self._board, self._folder)
         if counter is None:
             return None
-        counts = []
-        for runs in (1, 2):
-            self._start([arrays], runs=runs, counter=counter)
-            counts.append(counter.read())
-        return counts[1] - counts[0]
-
-    def _read(self, sets: int) -> tuple[dict[str, np.ndarray], ...]:
-        with (self._folder / _OUTPUTS).open("rb") as file:
-            return tuple(
-                {spec.name: _array(spec, file.read(_size_bytes(spec))) for spec in self.outputs}
-                for _ in range(sets)
-            )
+        return counter.of_one_run(lambda runs: self._start([arrays], runs=runs, counter=counter))
 
 
 def _require_compiler(artifact: Artifact) -> None:
@@ -141,11 +127,3 @@ def _require_compiler(artifact: Artifact) -> None:
         raise NotRunnableError(
             missing.what, why="it links the firmware that the emulator runs", fix=missing.fix
         ) from missing
-
-
-def _size_bytes(spec: TensorSpec) -> int:
-    return int(np.prod(spec.shape, dtype=np.int64)) * spec.array_dtype.itemsize
-
-
-def _array(spec: TensorSpec, data: bytes) -> np.ndarray:
-    return np.frombuffer(data, dtype=spec.array_dtype).reshape(spec.shape).copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -49,9 +50,17 @@ class InstructionCounter:
     def emulator_options(self) -> tuple[str, ...]:
         return ("-plugin", f"./{_PLUGIN},out={_COUNT}")
 
-    def read(self) -> int:
-        """Return the instructions of the program that ran last."""
-        return int((self.folder / _COUNT).read_text(encoding="ascii"))
+    def of_one_run(self, start: Callable[[int], object]) -> int:
+        """Return the instructions of two runs less those of one: starting and ending are in both.
+
+        Args:
+            start: the program, to run the model as often as it is told, counted.
+        """
+        counts = []
+        for runs in (1, 2):
+            start(runs)
+            counts.append(int((self.folder / _COUNT).read_text(encoding="ascii")))
+        return counts[1] - counts[0]
 
 
 def _takes_plugins(emulator: Emulator) -> bool:

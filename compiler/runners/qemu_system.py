@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.artifact.manifest import Artifact
-from compiler.environment import tool_environment
 from compiler.errors import NotRunnableError
+from compiler.runners.emulated_process import run_emulated
 from compiler.runners.machine import Machine
 from compiler.toolchain import run_tool
 
-TIMEOUT_S = 600
 _PACKAGES = {"arm": "qemu-system-arm", "aarch64": "qemu-system-arm", "riscv32": "qemu-system-misc"}
 # No window, no console; files of the host by semihosting.
 _OPTIONS = ("-nographic", "-monitor", "none", "-serial", "none")
@@ -46,28 +44,16 @@ class QemuSystem:
             options: of the emulator.
 
         Raises:
-            NotRunnableError: it takes longer than `TIMEOUT_S`, faults, or reports an error.
+            NotRunnableError: it takes too long, faults, or reports an error.
         """
         emulator, *arguments = self.command
         command = (emulator, *options, *arguments, *_OPTIONS, *_SEMIHOSTING, "-kernel", firmware)
-        try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env=tool_environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as cause:
-            raise NotRunnableError(
-                f"the firmware did not end in {TIMEOUT_S} s in {emulator}",
-                why="an emulator is about a hundred times slower than a processor of today",
-                fix="run it on the board, or give fewer inputs",
-            ) from cause
+        done = run_emulated(
+            command,
+            folder,
+            what="firmware",
+            fix="run it on the board, or give fewer inputs",
+        )
         if done.returncode != 0:
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             raise NotRunnableError(

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.artifact.manifest import Artifact
-from compiler.environment import tool_environment
 from compiler.errors import NotRunnableError
+from compiler.runners.emulated_process import run_emulated
 from compiler.runners.machine import Machine
 from compiler.toolchain import run_tool
 
 # A hundred times slower than the machine itself, and models may take a second there.
-TIMEOUT_S = 600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,27 +46,15 @@ class QemuUser:
             options: of the emulator.
 
         Raises:
-            NotRunnableError: it takes longer than `TIMEOUT_S`.
+            NotRunnableError: it takes too long.
         """
         emulator, *arguments = self.command
-        try:
-            return subprocess.run(
-                (emulator, *options, *arguments, f"./{program[0]}", *program[1:]),
-                cwd=folder,
-                env=tool_environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as cause:
-            raise NotRunnableError(
-                f"the library did not end in {TIMEOUT_S} s in {emulator}",
-                why="an emulator is about a hundred times slower than a processor",
-                fix="run it on a machine for which it was compiled",
-            ) from cause
+        return run_emulated(
+            (emulator, *options, *arguments, f"./{program[0]}", *program[1:]),
+            folder,
+            what="library",
+            fix="run it on a machine for which it was compiled",
+        )
 
     def check(self, done: subprocess.CompletedProcess[str]) -> None:
         """Raise NotRunnableError for a program that did not end well."""
