@@ -17,8 +17,11 @@ def columns_in_lanes(sig: Conv2dSignature, spec: TargetSpec) -> int | None:
 
     The choice compares estimated cycles. Only convolutions with at most one vector of output
     channels in a group are asked for: more of them share what they load, and depthwise ones have
-    rules of their own. All positions of a pointwise one are a matrix product's.
+    rules of their own. All positions of a pointwise one are a matrix product's. Where the vectors'
+    length is known to the processor only, a row cannot be cut into them.
     """
+    if spec.vector.scalable:
+        return None
     lanes = spec.lanes(dtype_bits=32)
     few = sig.group_out_channels <= lanes and lanes > 1
     if not few or sig.is_depthwise or sig.is_pointwise:

@@ -61,3 +61,7 @@ def test_no_vectors_no_columns() -> None:
 def test_taps_in_a_run(taps: int, stride: int, dilation: int, run: int) -> None:
     changes = {"kernel": (1, taps), "strides": (1, stride), "dilation": (1, dilation)}
     assert tap_run(conv2d(1, 1, 600, **changes)) == run
+
+
+def test_scalable_vectors_hold_output_channels() -> None:
+    assert columns_in_lanes(conv2d(32, 1, 64), load_target("neoverse-v1")) is None
