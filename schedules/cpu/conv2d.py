@@ -70,12 +70,14 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         # innermost: then whole vectors are stored or none, without a test for each element.
         whole_blocks = channels == groups * blocks * lanes
         inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
-    chunk, row = sch.split(row, factors=[None, chunk_rows(kernel, rows, spec)])
+    items = prod(match.extent(sch, loop) for loop in outermost)
+    together = chunk_rows(kernel, rows, items, spec) if pads_rows(kernel) else 1
+    chunk, row = sch.split(row, factors=[None, together])
     outermost += [outer_channel, chunk]
     below = []
-    if _pads_rows(kernel):
-        items = prod(match.extent(sch, loop) for loop in (*outermost[:-2], chunk))
-        parts = _channel_parts(match.extent(sch, outer_channel), items, spec)
+    if pads_rows(kernel):
+        chunks = items * match.extent(sch, chunk)
+        parts = _channel_parts(match.extent(sch, outer_channel), chunks, spec)
         outermost[-2], outer_channel = sch.split(outer_channel, factors=[parts, None])
         below = [outer_channel]
     sch.reorder(*outermost, *below, row, outer_column, *inner)
@@ -91,7 +93,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     steps.unroll_tile(sch, store, depth)
 
 
-def _pads_rows(kernel: FusedSum) -> bool:
+def pads_rows(kernel: FusedSum) -> bool:
     """Whether each row of sums reads a few rows of the copy; else all positions are one row."""
     if kernel.before is None:
         return False
@@ -101,7 +103,7 @@ def _pads_rows(kernel: FusedSum) -> bool:
 
 def place_copy(kernel: FusedSum, shared: Any) -> None:
     """Make the copy that sums read: its rows in each iteration of `shared`, or all before."""
-    if _pads_rows(kernel):
+    if pads_rows(kernel):
         steps.pad_rows(kernel.sch, kernel.before, shared)
     elif kernel.before is not None:
         _copy_first(kernel.sch, kernel.before)
@@ -115,14 +117,16 @@ def _copy_first(sch: s_tir.Schedule, copy: Any) -> None:
         sch.vectorize(last)
 
 
-def chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
-    """Output rows for which padded rows are made together: neighbours read the same ones."""
-    if not _pads_rows(kernel):
-        return 1
-    batch, channels, padded_rows, *plane_row = match.axis_extents(kernel.sch, kernel.before)
+def chunk_rows(kernel: FusedSum, rows: int, items: int, spec: TargetSpec) -> int:
+    """Output rows for which padded rows are made together: neighbours read the same ones.
+
+    Args:
+        items: work items beside those of rows.
+    """
+    _, channels, padded_rows, *plane_row = match.axis_extents(kernel.sch, kernel.before)
     row_bytes = FLOAT_BYTES * channels * prod(plane_row)
     most = spec.cache.l2_bytes // 4 // row_bytes * rows // padded_rows
-    least_chunks = -(-steps.ITEMS_FOR_EACH_CORE * spec.cores.count // batch)
+    least_chunks = -(-steps.ITEMS_FOR_EACH_CORE * spec.cores.count // items)
     return steps.largest_divisor(rows, max(1, min(most, rows // least_chunks)))
 
 

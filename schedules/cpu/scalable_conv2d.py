@@ -7,7 +7,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.conv2d import chunk_rows, place_copy
+from schedules.cpu.conv2d import chunk_rows, pads_rows, place_copy
 from schedules.cpu.register_tile import FLOAT_BYTES
 from schedules.fused import FusedSum, fused_sum
 
@@ -57,7 +57,9 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     fitting = spec.cache.l1d_bytes // SUMS_SHARE // (lanes * FLOAT_BYTES)
     tile = steps.largest_divisor(columns, max(1, fitting))
     outer_column, inner_column = sch.split(column, factors=[None, tile])
-    chunk, row = sch.split(row, factors=[None, chunk_rows(kernel, rows, spec)])
+    items = match.extent(sch, batch) * match.extent(sch, channel)
+    together = chunk_rows(kernel, rows, items, spec) if pads_rows(kernel) else 1
+    chunk, row = sch.split(row, factors=[None, together])
     inner = (lane, inner_column) if plain else (inner_column, lane)
     sch.reorder(batch, channel, chunk, row, outer_column, *inner)
     shared = sch.fuse(batch, channel, chunk)

@@ -36,7 +36,9 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     fitting = spec.cache.l1d_bytes // SUMS_SHARE // (lanes * FLOAT_BYTES)
     tile = steps.largest_divisor(columns, max(1, fitting))
     n, block, row, column, _ = sch.get_loops(epilogue)
-    chunk, row = sch.split(row, factors=[None, chunk_rows(kernel, rows, spec)])
+    items = match.extent(sch, n) * match.extent(sch, block)
+    together = 1 if pad is None else chunk_rows(kernel, rows, items, spec)
+    chunk, row = sch.split(row, factors=[None, together])
     shared = sch.fuse(n, block, chunk)
     outer_column, _ = sch.split(column, factors=[None, tile])
     depth = len(sch.get_loops(epilogue)) - 2
