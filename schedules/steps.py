@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
+from compiler.target_spec import TargetSpec
 from schedules import match, roles
 
 # ScheduleError and InternalError are RuntimeErrors; some checks of arguments raise ValueError.
@@ -129,6 +130,19 @@ def pad_rows(sch: s_tir.Schedule, pad: Any, loop: Any) -> None:
     sch.compute_at(pad, loop, preserve_unit_loops=True)
     if len(match.axis_extents(sch, pad)) == 5:
         sch.vectorize(sch.get_loops(pad)[-1])
+
+
+def rows_together(rows: int, padded_rows: int, row_bytes: int, items: int, spec: TargetSpec) -> int:
+    """Of a plane's `rows`, how many a work item makes: neighbours read the same padded rows.
+
+    Those of one item, `row_bytes` each, stay in a quarter of the second cache.
+
+    Args:
+        items: work items beside those of rows.
+    """
+    most = spec.cache.l2_bytes // 4 // row_bytes * rows // padded_rows
+    least_chunks = -(-ITEMS_FOR_EACH_CORE * spec.cores.count // items)
+    return largest_divisor(rows, max(1, min(most, rows // least_chunks)))
 
 
 def vectorize_with_tail(sch: s_tir.Schedule, loop: Any, lanes: int) -> list[Any]:

@@ -8,6 +8,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from compiler.artifact.manifest import Artifact, check_digest
+from compiler.runners.phase_calls import phase_calls
 from compiler.runners.runner import KernelSymbol
 from compiler.toolchain import find_toolchain, run_tool, static_program_command
 
@@ -54,16 +55,7 @@ def _link(
 
 def _kernel_table(symbols: Sequence[KernelSymbol], weights: str | None) -> str:
     """C source with one function of the same kind for each symbol, and where the weights are."""
-    lines = ["#include <stdint.h>", "typedef void (*phase)(void **, int32_t, int32_t);"]
-    for number, symbol in enumerate(symbols):
-        arguments = "".join(f"p[{i}], " for i in range(symbol.pointer_count))
-        lines += [
-            f"extern void {symbol.name}({'void *, ' * symbol.pointer_count}int32_t, int32_t);",
-            f"static void call_{number}(void **p, int32_t begin, int32_t end)",
-            f"{{ (void)p; {symbol.name}({arguments}begin, end); }}",
-        ]
-    calls = ", ".join(f"call_{number}" for number in range(len(symbols)))
-    lines.append(f"const phase phases[] = {{{calls}}};")
+    lines = phase_calls(symbols)
     if weights:
         lines.append(f"extern const unsigned char {weights}[];")
     lines.append(f"const unsigned char *const weights = {weights or '(void *)0'};")

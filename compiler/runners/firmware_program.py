@@ -11,6 +11,7 @@ from pathlib import Path
 from compiler.artifact.manifest import Artifact, check_digest
 from compiler.bare_metal_flags import COMPILE_FLAGS
 from compiler.errors import LimitError, ToolchainError
+from compiler.runners.phase_calls import phase_calls
 from compiler.runners.runner import KernelSymbol
 from compiler.toolchain import run_tool
 
@@ -91,16 +92,7 @@ def _model_tables(artifact: Artifact) -> str:
 
 def _kernel_tables(symbols: Sequence[KernelSymbol], weights: str | None, memory_bytes: int) -> str:
     """C text with one function of the same kind for each symbol, and where the weights are."""
-    lines = ["#include <stdint.h>", "typedef void (*phase)(void **, int32_t, int32_t);"]
-    for number, symbol in enumerate(symbols):
-        arguments = "".join(f"p[{i}], " for i in range(symbol.pointer_count))
-        lines += [
-            f"extern void {symbol.name}({'void *, ' * symbol.pointer_count}int32_t, int32_t);",
-            f"static void call_{number}(void **p, int32_t begin, int32_t end)",
-            f"{{ (void)p; {symbol.name}({arguments}begin, end); }}",
-        ]
-    calls = ", ".join(f"call_{number}" for number in range(len(symbols)))
-    lines.append(f"static const phase phases[] = {{{calls}}};")
+    lines = phase_calls(symbols)
     if weights:
         lines.append(f"extern const unsigned char {weights}[];")
     lines.append(f"#define weights ({weights or '(const unsigned char *)0'})")

@@ -125,9 +125,7 @@ def chunk_rows(kernel: FusedSum, rows: int, items: int, spec: TargetSpec) -> int
     """
     _, channels, padded_rows, *plane_row = match.axis_extents(kernel.sch, kernel.before)
     row_bytes = FLOAT_BYTES * channels * prod(plane_row)
-    most = spec.cache.l2_bytes // 4 // row_bytes * rows // padded_rows
-    least_chunks = -(-steps.ITEMS_FOR_EACH_CORE * spec.cores.count // items)
-    return steps.largest_divisor(rows, max(1, min(most, rows // least_chunks)))
+    return steps.rows_together(rows, padded_rows, row_bytes, items, spec)
 
 
 def _channel_parts(tiles: int, chunks: int, spec: TargetSpec) -> int:

@@ -71,6 +71,4 @@ def _chunk_rows(kernel: FusedSum, rows: int, spec: TargetSpec) -> int:
     batch, groups = match.axis_extents(sch, kernel.main)[:2]
     padded_rows = match.axis_extents(sch, pad)[2]
     row_bytes = match.written_bytes(sch, pad) // (batch * groups * padded_rows)
-    most = spec.cache.l2_bytes // 4 // row_bytes * rows // padded_rows
-    least_chunks = -(-steps.ITEMS_FOR_EACH_CORE * spec.cores.count // (batch * groups))
-    return steps.largest_divisor(rows, max(1, min(most, rows // least_chunks)))
+    return steps.rows_together(rows, padded_rows, row_bytes, batch * groups, spec)
