@@ -34,6 +34,21 @@ class GeneratedCode:
         return tuple(sorted({outcome.name for outcome in outcomes if outcome.source == "record"}))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EstimatedCode:
+    """What can be known without a target's compiler; memory and calls are those of the build."""
+
+    code: GeneratedCode
+    code_error: float | None  # of all `code_bytes` together, as a share; None: they are not known
+    instruction_count: int | None = None  # of a run
+    instruction_error: float = 0.0
+
+
+def estimate_code(*arguments: Any, **options: Any) -> EstimatedCode:
+    """As `generate_code`: LLVM comes with TVM, so its code need not be guessed."""
+    return EstimatedCode(code=generate_code(*arguments, **options), code_error=0.0)
+
+
 def generate_code(
     model: Model,
     spec: TargetSpec,

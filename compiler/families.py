@@ -5,31 +5,43 @@ How an artifact then runs is chosen from its manifest (`runners.open_runner`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from compiler.artifact.board import board_of
+from compiler.artifact.library_size import bare_library_bytes, shared_library_bytes
 from compiler.artifact.manifest import Artifact
 from compiler.artifact.write import write_artifact
 from compiler.artifact.write_gpu import write_gpu_artifact
 from compiler.artifact.write_mcu import write_mcu_artifact
-from compiler.code_generation import GeneratedCode, generate_code
+from compiler.code_generation import (
+    EstimatedCode,
+    GeneratedCode,
+    estimate_code,
+    generate_code,
+)
 from compiler.errors import TargetError
-from compiler.fit import Fitted, fit, plan_hosted
-from compiler.gpu_code_generation import generate_gpu_code
-from compiler.mcu_code_generation import generate_mcu_code
+from compiler.fit import Fitted, fit, place_hosted, place_on_board, plan_hosted
+from compiler.gpu_code_generation import estimate_gpu_code, generate_gpu_code
+from compiler.mcu_code_generation import estimate_mcu_code, generate_mcu_code
+from compiler.program import CompiledKernel
 from compiler.target_spec import TargetSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FamilyBuild:
-    """The parts of `compile` that a family has for itself."""
+    """The parts of `compile` and `inspect` that a family has for itself."""
 
     generate_code: Callable[..., GeneratedCode]  # arguments of code_generation.generate_code
     # Code, spec, and what makes the code again, smaller.
     plan: Callable[[GeneratedCode, TargetSpec, Callable[[], GeneratedCode]], Fitted]
     write_artifact: Callable[..., Artifact]  # arguments of artifact.write.write_artifact
+    estimate_code: Callable[..., EstimatedCode]  # arguments of generate_code
+    place: Callable[[GeneratedCode, TargetSpec], Fitted]  # as `plan`, whatever the limits are
+    # Bytes of a library beside its weights, of kernels of `estimate_code`; None: not known.
+    library_bytes: Callable[[Collection[CompiledKernel]], int] | None = None
+    may_be_smaller: bool = False  # whether the code can be generated again with `smaller=True`
 
 
 def _mcu_build(spec: TargetSpec) -> FamilyBuild:
@@ -37,6 +49,12 @@ def _mcu_build(spec: TargetSpec) -> FamilyBuild:
         generate_code=generate_mcu_code,
         plan=fit,
         write_artifact=partial(write_mcu_artifact, board=board_of(spec)),
+        estimate_code=estimate_mcu_code,
+        place=place_on_board,
+        library_bytes=partial(
+            bare_library_bytes, is_riscv=spec.llvm.architecture.startswith("riscv")
+        ),
+        may_be_smaller=True,
     )
 
 
@@ -46,11 +64,18 @@ def _gpu_build(spec: TargetSpec) -> FamilyBuild:
         generate_code=generate_gpu_code,
         plan=plan_hosted,
         write_artifact=partial(write_gpu_artifact, gpu=spec.gpu),
+        estimate_code=estimate_gpu_code,
+        place=place_hosted,
     )
 
 
 _CPU_BUILD = FamilyBuild(
-    generate_code=generate_code, plan=plan_hosted, write_artifact=write_artifact
+    generate_code=generate_code,
+    plan=plan_hosted,
+    write_artifact=write_artifact,
+    estimate_code=estimate_code,
+    place=place_hosted,
+    library_bytes=shared_library_bytes,
 )
 _BUILDS: Mapping[str, Callable[[TargetSpec], FamilyBuild]] = {
     "cpu": lambda _: _CPU_BUILD,

@@ -18,7 +18,7 @@ _SMALLER = ("padding one row at a time", "code for size, without unrolled taps")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fitted:
-    """Code, its calls in order, and a plan that is within all limits of memory."""
+    """Code, its calls in order, and a plan of its memory."""
 
     code: GeneratedCode
     plan: MemoryPlan
@@ -33,10 +33,16 @@ def plan_hosted(
         LimitError: it needs more than a limit.
     """
     del generate_smaller
+    placed = place_hosted(code, spec)
+    check_limits(spec, code.program, code.kernels, placed.plan)
+    return placed
+
+
+def place_hosted(code: GeneratedCode, spec: TargetSpec) -> Fitted:
+    """Return the code with a plan of one arena, whatever the limits are."""
     arena = (Region(name="arena", size_bytes=None, alignment=spec.arena_align_bytes),)
     memory = {name: kernel.memory for name, kernel in code.kernels.items()}
     plan = plan_memory(code.program, memory, arena, spec.arena_align_bytes)
-    check_limits(spec, code.program, code.kernels, plan)
     return Fitted(code=code, plan=plan)
 
 
@@ -58,10 +64,16 @@ def fit(
 
 
 def _planned(code: GeneratedCode, spec: TargetSpec, tried: tuple[str, ...]) -> Fitted:
+    placed = place_on_board(code, spec)
+    check_limits(spec, placed.code.program, placed.code.kernels, placed.plan, tried)
+    return placed
+
+
+def place_on_board(code: GeneratedCode, spec: TargetSpec) -> Fitted:
+    """Return the code, its calls in the best order, with a plan; the last RAM may be overfull."""
     memory = {name: kernel.memory for name, kernel in code.kernels.items()}
     program = order_calls(code.program, memory)
     plan = plan_memory(program, memory, _regions(spec), spec.arena_align_bytes)
-    check_limits(spec, program, code.kernels, plan, tried)
     return Fitted(code=replace(code, program=program), plan=plan)
 
 

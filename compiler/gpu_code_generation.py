@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compiler.code_generation import GeneratedCode, Lowering, generate_by
+from compiler.code_generation import EstimatedCode, GeneratedCode, Lowering, generate_by
 from compiler.device_compiler import DeviceImage, find_device_compiler
 from compiler.gpu_limits import check_device_limits, spilling
 from compiler.onnx_import.model import Model
@@ -37,22 +37,15 @@ def generate_gpu_code(
     """
     del exact
     compiler = find_device_compiler()  # before time is spent on kernels
-    from compiler.kernels.gpu.build import build_gpu_kernel
     from compiler.kernels.gpu.source import cuda_source
-    from compiler.stages.graph_stages import gpu_graph_stages
-    from compiler.tvm_target import device_target, tvm_target
+    from compiler.tvm_target import device_target
 
     assert spec.gpu is not None, spec.name
-    target = device_target(spec)
     functions: dict[str, Any] = {}
-    lowering = Lowering(
-        target=tvm_target(spec),
-        stages=partial(gpu_graph_stages, spec),
-        build=partial(build_gpu_kernel, target=target, functions=functions),
-    )
+    lowering = _lowering(spec, functions)
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
     report("device-code")
-    source = cuda_source(functions, target) if functions else ""
+    source = cuda_source(functions, device_target(spec)) if functions else ""
     image = compiler.compile(source, spec.gpu.arch)
     kernels = {name: _with_uses(kernel, image) for name, kernel in code.kernels.items()}
     check_device_limits(spec.gpu, kernels.values())
@@ -61,6 +54,35 @@ def generate_gpu_code(
     if not image.uses:
         report("no ptxas: what the kernels take of the GPU was not checked")
     return replace(code, kernels=_sorted(kernels), device_image=image)
+
+
+def estimate_gpu_code(
+    model: Model,
+    spec: TargetSpec,
+    records: Records,
+    *,
+    exact: bool,
+    jobs: int,
+    dump_stages: Path | None,
+    report: Callable[[str], None],
+) -> EstimatedCode:
+    """As `generate_gpu_code`, without compiling for the device: the size of its code is unknown."""
+    del exact
+    code = generate_by(_lowering(spec, {}), model, spec, records, jobs, dump_stages, report)
+    return EstimatedCode(code=code, code_error=None)
+
+
+def _lowering(spec: TargetSpec, functions: dict[str, Any]) -> Lowering:
+    """What is done before device code; its functions are put into `functions`."""
+    from compiler.kernels.gpu.build import build_gpu_kernel
+    from compiler.stages.graph_stages import gpu_graph_stages
+    from compiler.tvm_target import device_target, tvm_target
+
+    return Lowering(
+        target=tvm_target(spec),
+        stages=partial(gpu_graph_stages, spec),
+        build=partial(build_gpu_kernel, target=device_target(spec), functions=functions),
+    )
 
 
 def _with_uses(kernel: CompiledKernel, image: DeviceImage) -> CompiledKernel:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from compiler.errors import LimitError
-from compiler.memory_plan import MemoryPlan
+from compiler.memory_plan import MemoryPlan, Placement, lifetimes
 from compiler.program import CompiledKernel, KernelCall, Program
 from compiler.target_spec import TargetSpec
 from compiler.target_tables import LIMIT_NAMES
@@ -14,6 +15,17 @@ _HELD = ("flash_bytes", "ram_bytes", "library_bytes")
 _HELD_BY_RUNNING = ("stack_bytes", "instruction_count")  # a microcontroller's, in its emulator
 _LONGEST_NAME = 60
 _LARGEST = 3  # how many tensors or kernels an error names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedSize:
+    """A tensor, a weight, a kernel or a call, and its bytes."""
+
+    name: str
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return f"{_short(self.name)} ({self.size_bytes:,} bytes)"
 
 
 def check_limits(
@@ -36,10 +48,10 @@ def check_limits(
     flash = sum(kernel.code_bytes for kernel in kernels.values())
     flash += sum(array.nbytes for array in program.constants.values())
     ram = sum(region.size_bytes for region in plan.regions)
-    most_ram = f"largest tensors: {_largest_buffers(program, plan)}; kernels that need most: "
-    most_ram += _hungriest_calls(program, plan)
-    most_flash = f"largest weights: {_largest_constants(program)}; kernels with most code: "
-    most_flash += _longest_kernels(kernels)
+    most_ram = f"largest tensors: {_listing(largest_buffers(program, plan))}; "
+    most_ram += f"kernels that need most: {_listing(_hungriest_calls(program, plan))}"
+    most_flash = f"largest weights: {_listing(largest_constants(program))}; "
+    most_flash += f"kernels with most code: {_listing(_longest_kernels(kernels))}"
     _check_memory(spec, plan, ram, most_ram, tried)
     _check("ram_bytes", "RAM", ram, spec.limits.ram_bytes, most_ram, tried)
     _check("flash_bytes", "flash", flash, spec.limits.flash_bytes, most_flash, tried)
@@ -129,27 +141,73 @@ def _tried(tried: Sequence[str]) -> str:
     return f"; tried: {', '.join(tried)}" if tried else ""
 
 
-def _largest_buffers(program: Program, plan: MemoryPlan) -> str:
+def largest_buffers(program: Program, plan: MemoryPlan) -> tuple[NamedSize, ...]:
+    """Return the largest tensors of the arena."""
     sizes = sorted(plan.buffers.items(), key=lambda item: (-item[1].size_bytes, item[0]))
-    names = [program.values[value].onnx_name or f"value {value}" for value, _ in sizes]
-    return _listing(names, [placement.size_bytes for _, placement in sizes])
+    return tuple(
+        NamedSize(
+            name=program.values[value].onnx_name or f"value {value}", size_bytes=place.size_bytes
+        )
+        for value, place in sizes[:_LARGEST]
+    )
 
 
-def _hungriest_calls(program: Program, plan: MemoryPlan) -> str:
+def largest_constants(program: Program) -> tuple[NamedSize, ...]:
+    """Return the largest weights."""
+    arrays = sorted(program.constants.items(), key=lambda item: (-item[1].nbytes, item[0]))
+    return tuple(
+        NamedSize(name=f"constant {'x'.join(map(str, array.shape))}", size_bytes=array.nbytes)
+        for _, array in arrays[:_LARGEST]
+    )
+
+
+def peak_call(program: Program, plan: MemoryPlan) -> NamedSize | None:
+    """Return the call during which most of the memory is in use, with the bytes; None of none."""
+    alive = lifetimes(program)
+    needs = [
+        (
+            -_size(
+                *_scratch(plan, index),
+                *(
+                    plan.buffers[storage]
+                    for storage, life in alive.items()
+                    if life.first <= index <= life.last
+                ),
+            ),
+            index,
+        )
+        for index in range(len(program.calls))
+    ]
+    if not needs:
+        return None
+    size, index = min(needs)
+    return NamedSize(name=_call_name(program.calls[index]), size_bytes=-size)
+
+
+def _hungriest_calls(program: Program, plan: MemoryPlan) -> tuple[NamedSize, ...]:
     """Calls by the bytes of their own tensors and scratch, those of results in place once."""
     needs = []
     for index, call in enumerate(program.calls):
         storages = {program.values[v].storage for v in (*call.inputs, *call.outputs)}
         blocks = [plan.buffers[s] for s in sorted(storages) if s in plan.buffers]
-        blocks += plan.scratch.get(index, ())
-        blocks += [plan.worker_scratch[index]] if index in plan.worker_scratch else []
-        places = {(b.region, b.offset): 0 for b in blocks}
-        for b in blocks:
-            places[b.region, b.offset] = max(places[b.region, b.offset], b.size_bytes)
-        needs.append((-sum(places.values()), index))
-    ranked = sorted(needs)
-    names = [_call_name(program.calls[index]) for _, index in ranked]
-    return _listing(names, [-size for size, _ in ranked])
+        needs.append((-_size(*blocks, *_scratch(plan, index)), index))
+    ranked = sorted(needs)[:_LARGEST]
+    return tuple(
+        NamedSize(name=_call_name(program.calls[index]), size_bytes=-size) for size, index in ranked
+    )
+
+
+def _scratch(plan: MemoryPlan, call: int) -> tuple[Placement, ...]:
+    worker = (plan.worker_scratch[call],) if call in plan.worker_scratch else ()
+    return (*plan.scratch.get(call, ()), *worker)
+
+
+def _size(*blocks: Placement) -> int:
+    """Bytes of blocks, those at one place once."""
+    places = {(b.region, b.offset): 0 for b in blocks}
+    for b in blocks:
+        places[b.region, b.offset] = max(places[b.region, b.offset], b.size_bytes)
+    return sum(places.values())
 
 
 def _call_name(call: KernelCall) -> str:
@@ -157,20 +215,13 @@ def _call_name(call: KernelCall) -> str:
     return f"{call.operator} of {node}" if node else call.operator
 
 
-def _longest_kernels(kernels: Mapping[str, CompiledKernel]) -> str:
+def _longest_kernels(kernels: Mapping[str, CompiledKernel]) -> tuple[NamedSize, ...]:
     ranked = sorted(kernels.values(), key=lambda kernel: (-kernel.code_bytes, kernel.name))
-    return _listing([kernel.name for kernel in ranked], [kernel.code_bytes for kernel in ranked])
+    return tuple(NamedSize(name=k.name, size_bytes=k.code_bytes) for k in ranked[:_LARGEST])
 
 
-def _largest_constants(program: Program) -> str:
-    arrays = sorted(program.constants.items(), key=lambda item: (-item[1].nbytes, item[0]))
-    names = [f"constant {'x'.join(map(str, array.shape))}" for _, array in arrays]
-    return _listing(names, [array.nbytes for _, array in arrays])
-
-
-def _listing(names: list[str], sizes: list[int]) -> str:
-    pairs = list(zip(names, sizes, strict=True))[:_LARGEST]
-    return ", ".join(f"{_short(name)} ({size:,} bytes)" for name, size in pairs) or "nothing"
+def _listing(items: Sequence[NamedSize]) -> str:
+    return ", ".join(map(str, items)) or "nothing"
 
 
 def _short(name: str) -> str:

@@ -32,6 +32,18 @@ def tvm_target(spec: TargetSpec) -> tvm.target.Target:
     return tvm.target.Target(options)
 
 
+def has_llvm_feature(spec: TargetSpec, feature: str) -> bool:
+    """Whether LLVM says that the spec's processor has the feature."""
+    options: dict[str, Any] = {
+        "kind": "llvm",
+        "mtriple": spec.llvm.triple,
+        "mcpu": spec.llvm.cpu,
+        **({"mattr": list(spec.llvm.features)} if spec.llvm.features else {}),
+    }
+    has_features = tvm.get_global_func("target.llvm_cpu_has_feature")
+    return bool(has_features(feature, tvm.target.Target(options)))
+
+
 def without_scalable_vectors(target: tvm.target.Target) -> tvm.target.Target:
     """Return the target as TVM's passes over loops shall see it: RISC-V without its V.
 

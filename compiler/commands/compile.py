@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from compiler.commands.limit_option import limit_option
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import json_option, print_facts, print_json, progress_reporter
-from compiler.target_tables import LIMIT_NAMES
 
 if TYPE_CHECKING:
     from compiler.artifact.manifest import Artifact
@@ -19,26 +18,6 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _SOURCES = ("record", "rule", "fallback")  # in the order in which they are tried
-
-
-def parse_limit(text: str) -> tuple[str, int]:
-    """Return the limit and its number: ``ram_bytes=65536`` -> ``("ram_bytes", 65536)``.
-
-    Raises:
-        click.BadParameter: not of that form, or no such limit.
-    """
-    name, _, number = text.partition("=")
-    if name not in LIMIT_NAMES:
-        raise click.BadParameter(f"'{name}' is no limit; limits are: {', '.join(LIMIT_NAMES)}")
-    if not number.isdecimal():
-        raise click.BadParameter(f"'{text}': write {name}=65536, a whole number")
-    return name, int(number)
-
-
-def _limits(
-    _context: click.Context, _parameter: click.Parameter, texts: Sequence[str]
-) -> dict[str, int]:
-    return dict(map(parse_limit, texts))
 
 
 def _records(_context: click.Context, _parameter: click.Parameter, folder: Path) -> Path | None:
@@ -58,14 +37,7 @@ def _records(_context: click.Context, _parameter: click.Parameter, folder: Path)
 @click.option(
     "--exact", is_flag=True, help="No algorithm that trades accuracy for speed (Winograd)."
 )
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    callback=_limits,
-    metavar="NAME=N",
-    help="Replace a limit of the target: ram_bytes=65536. May be repeated.",
-)
+@limit_option
 @click.option(
     "--weights",
     type=click.Choice(["incbin", "c"]),

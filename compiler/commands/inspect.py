@@ -2,58 +2,91 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from compiler.commands.limit_option import limit_option
 from compiler.commands.model_options import shape_option, value_option
-from compiler.commands.output import json_option, print_facts, print_json, print_table
+from compiler.commands.output import (
+    json_option,
+    print_facts,
+    print_json,
+    print_table,
+    progress_reporter,
+)
+from compiler.errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from compiler.estimate import Amount, Estimate
+    from compiler.limits import NamedSize
     from compiler.onnx_import.model import Model, TensorInfo
     from compiler.target_spec import TargetSpec
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", metavar="NAME", help="Compare the estimates with this target's limits.")
+@click.option("--target", metavar="NAME", help="Estimate what a build for this target needs.")
+@limit_option
 @shape_option
 @value_option
 @json_option
 def command(
     model: Path,
     target: str | None,
+    limits: dict[str, int],
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, float | int | bool],
     as_json: bool,
 ) -> None:
     """Show inputs, outputs, operators and sizes of MODEL, and what cannot be compiled.
 
-    Counts are those of the graph that is compiled: shapes fixed, constants folded.
+    Counts are those of the graph that is compiled: shapes fixed, constants folded. With a target,
+    the graph is lowered and its memory planned as compile does it; each need is set beside its
+    limit. What is only estimated says so: the true number lies within the error.
     """
     from compiler.onnx_import.load import load_model
-    from compiler.target_spec import load_target
 
-    spec = load_target(target) if target else None
+    if limits and target is None:
+        raise click.UsageError("--limit is one of a target: give --target too")
+    spec = _spec(target, limits) if target else None
     loaded = load_model(model, shapes=shapes, values=values)
-    budgets = _budgets(loaded, spec) if spec else []
+    needs = _needs(loaded, spec) if spec else None
     if as_json:
-        print_json(_document(loaded, spec, budgets))
+        print_json(_document(loaded, spec, needs))
         return
     _print_facts(loaded)
     _print_ports(loaded)
     _print_operators(loaded)
     _print_unsupported(loaded)
-    if spec:
-        _print_budgets(spec, budgets)
+    if spec and needs:
+        _print_needs(spec, needs)
+
+
+def _spec(target: str, limits: dict[str, int]) -> TargetSpec:
+    from compiler.limits import with_limits
+    from compiler.target_spec import load_target
+
+    return with_limits(load_target(target), limits)
+
+
+def _needs(model: Model, spec: TargetSpec) -> Estimate | UnsupportedError:
+    """Return the needs of a build, or why there can be none."""
+    from compiler.estimate import estimate
+
+    with progress_reporter() as report:
+        try:
+            return estimate(model, spec, jobs=os.cpu_count() or 1, report=report)
+        except UnsupportedError as refusal:
+            return refusal
 
 
 def _document(
-    model: Model, spec: TargetSpec | None, budgets: Sequence[dict[str, Any]]
+    model: Model, spec: TargetSpec | None, needs: Estimate | UnsupportedError | None
 ) -> dict[str, Any]:
     """Return the machine form; sizes in bytes, unknown dimensions -1."""
     inventory = asdict(model.inventory)
@@ -66,9 +99,18 @@ def _document(
         "can_be_compiled": not model.inventory.unsupported,
         **inventory,
     }
-    if spec:
-        document["target"] = {"name": spec.name, "budgets": list(budgets)}
+    if spec and needs:
+        document["target"] = _target_document(spec, needs)
     return document
+
+
+def _target_document(spec: TargetSpec, needs: Estimate | UnsupportedError) -> dict[str, Any]:
+    if isinstance(needs, UnsupportedError):
+        return {"name": spec.name, "cannot_be_compiled": {"what": needs.what, "why": needs.why}}
+    fields = asdict(needs)
+    amounts = zip(fields["amounts"], needs.amounts, strict=True)
+    fields["amounts"] = [amount | {"verdict": one.verdict.value} for amount, one in amounts]
+    return {"name": fields.pop("target"), **fields}
 
 
 def _print_facts(model: Model) -> None:
@@ -129,35 +171,35 @@ def _print_unsupported(model: Model) -> None:
     print_table(("operator", "node", "why"), rows)
 
 
-def _budgets(model: Model, spec: TargetSpec) -> list[dict[str, Any]]:
-    """Return need and limit, in bytes, of each kind of memory that the target limits."""
-    needs = {
-        "flash_bytes": ("weights", model.inventory.weight_bytes),
-        "ram_bytes": ("arena", model.inventory.arena_bytes_estimate),
-    }
-    budgets = []
-    for key, (what, need) in needs.items():
-        limit = getattr(spec.limits, key)
-        if limit is not None:
-            budgets.append(
-                {"limit": key, "what": what, "need_bytes": need, "limit_bytes": limit}
-                | {"fits": need <= limit}
-            )
-    return budgets
-
-
-def _print_budgets(spec: TargetSpec, budgets: Sequence[dict[str, Any]]) -> None:
+def _print_needs(spec: TargetSpec, needs: Estimate | UnsupportedError) -> None:
     click.echo()
-    if not budgets:
-        click.echo(f"target {spec.name} sets no memory limits")
+    if isinstance(needs, UnsupportedError):
+        click.echo(f"nothing can be estimated for {spec.name}: {needs.what} ({needs.why})")
         return
-    rows = [
-        (
-            *(b["limit"], b["what"], f"{b['need_bytes']:,}", f"{b['limit_bytes']:,}"),
-            "yes" if b["fits"] else "no",
-        )
-        for b in budgets
+    click.echo(f"target {spec.name}, as compile would build it:")
+    columns = ("limit", "for", "needs", "error", "has", "")
+    print_table(columns, [_amount_row(amount) for amount in needs.amounts], right=columns[2:5])
+    click.echo()
+    code = "unknown" if needs.code_bytes is None else f"{needs.code_bytes:,} bytes"
+    facts = [
+        ("kernel calls", f"{needs.kernel_calls:,}"),
+        ("weights", f"{needs.weight_bytes:,} bytes; largest: {_sizes(needs.largest_weights)}"),
+        ("code", code),
+        ("most memory in", str(needs.peak or "no call")),
+        ("largest tensors", _sizes(needs.largest_tensors)),
     ]
-    click.echo(f"target {spec.name}, estimates in bytes:")
-    columns = ("limit", "for", "needs", "has", "fits")
-    print_table(columns, rows, right=columns[2:4])
+    if needs.is_smaller_code:
+        facts.append(("schedules", "smaller, slower code: the usual one is over a limit"))
+    print_facts(facts)
+
+
+def _sizes(items: tuple[NamedSize, ...]) -> str:
+    return ", ".join(map(str, items)) or "none"
+
+
+def _amount_row(amount: Amount) -> tuple[str, ...]:
+    need = "" if amount.need is None else f"{amount.need:,}"
+    least = "at least " if amount.is_least else ""
+    error = f"+- {amount.error:,}" if amount.error else ""
+    most = "" if amount.most is None else f"{amount.most:,}"
+    return (amount.limit, amount.what, f"{least}{need}", error, most, amount.verdict.value)

@@ -32,7 +32,9 @@ def test_table(tunesmith: Tunesmith, tmp_path: Path) -> None:
 
 def test_json(tunesmith: Tunesmith, tmp_path: Path) -> None:
     save(qdq_model(integer_ports=True), tmp_path / "q.onnx")
-    outcome = tunesmith("inspect", "q.onnx", "--json", "--target", "znver4")
+    outcome = tunesmith(
+        *("inspect", "q.onnx", "--json", "--target", "znver4", "--limit", "ram_bytes=1000000")
+    )
     document = json.loads(outcome.stdout)
     assert document["inputs"] == [
         {
@@ -45,7 +47,18 @@ def test_json(tunesmith: Tunesmith, tmp_path: Path) -> None:
     assert document["can_be_compiled"] is True
     assert document["mac_count"] == 4 * 64 * 27
     assert document["operators"][0] == {"domain": "", "op_type": "DequantizeLinear", "count": 3}
-    assert document["target"]["name"] == "znver4"
+    target = document["target"]
+    assert target["name"] == "znver4"
+    assert target["kernel_calls"] >= 1
+    assert target["peak"] is None or set(target["peak"]) == {"name", "size_bytes"}
+    ram = target["amounts"][0]
+    assert {key: ram[key] for key in ("limit", "error", "most", "verdict")} == {
+        "limit": "ram_bytes",
+        "error": 0,
+        "most": 1_000_000,
+        "verdict": "fits",
+    }
+    assert isinstance(ram["need"], int)
 
 
 def test_unsupported_nodes_are_listed(tunesmith: Tunesmith, tmp_path: Path) -> None:
@@ -73,14 +86,36 @@ def test_limits_of_a_target(tunesmith: Tunesmith, tmp_path: Path) -> None:
     outcome = tunesmith("inspect", "m.onnx", "--target", "board.toml")
     assert outcome.code == 0, outcome.stderr
     rows = [line.split() for line in outcome.stdout.splitlines()]
-    assert ["flash_bytes", "weights", "448", "300", "no"] in rows
-    assert ["ram_bytes", "arena", "1,024", "1,000,000", "yes"] in rows
+    (flash,) = (row for row in rows if row[:1] == ["flash_bytes"])
+    assert flash[1:4] == ["weights", "and", "code"]
+    assert flash[5:] == ["300", "does", "not", "fit"]
+    (ram,) = (row for row in rows if row[:1] == ["ram_bytes"])
+    assert (ram[1], *ram[3:]) == ("arena", "1,000,000", "fits")
+    assert any(row[:3] == ["most", "memory", "in"] for row in rows)
 
 
-def test_a_target_without_limits(tunesmith: Tunesmith, tmp_path: Path) -> None:
+def test_limits_given_by_the_user(tunesmith: Tunesmith, tmp_path: Path) -> None:
     save(conv_model(), tmp_path / "m.onnx")
-    outcome = tunesmith("inspect", "m.onnx", "--target", "x86-64-v4")
-    assert "target x86-64-v4 sets no memory limits" in outcome.stdout
+    words = ("inspect", "m.onnx", "--target", "cortex-m4f", "--limit", "flash_bytes=1")
+    outcome = tunesmith(*words)
+    assert outcome.code == 0, outcome.stderr  # inspect informs
+    rows = [line.split() for line in outcome.stdout.splitlines()]
+    (stack,) = (row for row in rows if row[:1] == ["stack_bytes"])
+    assert stack[1:] == ["measured", "by", "compile", "65,536", "not", "estimated"]
+    assert ["schedules", "smaller,", "slower", "code:"] in [row[:4] for row in rows]
+
+
+def test_a_model_that_cannot_be_compiled(tunesmith: Tunesmith, tmp_path: Path) -> None:
+    nodes = [helper.make_node("NonZero", ["x"], ["y"], name="find")]
+    model = make_model(
+        nodes, inputs={"x": ("float32", [4])}, outputs={"y": ("int64", [None, None])}
+    )
+    save(model, tmp_path / "m.onnx")
+    outcome = tunesmith("inspect", "m.onnx", "--target", "x86-64-v3")
+    assert outcome.code == 0, outcome.stderr
+    assert "nothing can be estimated for x86-64-v3: " in outcome.stdout
+    document = json.loads(tunesmith("inspect", "m.onnx", "--target", "host", "--json").stdout)
+    assert "cannot_be_compiled" in document["target"]
 
 
 def test_shape_and_value(tunesmith: Tunesmith, tmp_path: Path) -> None:
@@ -119,6 +154,14 @@ def test_shape_and_value(tunesmith: Tunesmith, tmp_path: Path) -> None:
         (["m.onnx", "--shape", "x=1by3"], 2, "write NAME=1x3x224x224"),
         (["m.onnx", "--shape", "x=1", "--shape", "x=2"], 2, "input 'x' is given twice"),
         (["m.onnx", "--value", "x=abc"], 2, "write NAME=16000"),
+        (["m.onnx", "--limit", "ram_bytes=1"], 2, "--limit is one of a target"),
+        (["m.onnx", "--target", "host", "--limit", "ram=1"], 2, "'ram' is no limit"),
+        (["m.onnx", "--target", "host", "--limit", "ram_bytes=1k"], 2, "a whole number"),
+        (
+            ["m.onnx", "--target", "host", "--limit", "stack_bytes=1"],
+            1,
+            "the limit stack_bytes cannot be held",
+        ),
         ([], 2, "Missing argument 'MODEL'"),
     ],
 )
