@@ -14,6 +14,7 @@ from compiler.onnx_import.inventory import take_inventory
 from compiler.onnx_import.model import Model, TensorInfo
 from compiler.onnx_import.names import c_identifier
 from compiler.onnx_import.opset import expand_functions, raise_opset
+from compiler.onnx_import.padding import fold_padding
 from compiler.onnx_import.pins import pin_values
 from compiler.onnx_import.ports import quantization_of_input, quantization_of_output
 from compiler.onnx_import.read import read_model
@@ -110,6 +111,7 @@ def _folded(source: onnx.ModelProto) -> onnx.ModelProto:
         remove_no_ops(model, types)
         prune(model)
         fold_channel_affines(model, types)
+        fold_padding(model, types)
     prune(model)
     return model
 

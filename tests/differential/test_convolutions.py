@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import strategies as st
+from onnx import helper
 
 from tests.blocked_models import grouped_model, parts_model
 from tests.differential.agreement import EXAMPLES, Case, for_all, node_case
-from tests.onnx_models import weights
+from tests.onnx_models import make_model, weights
 
 # Float32 sums of at most a few hundred products of size about 1, in another order.
 TOLERANCE = 1e-5
@@ -215,3 +217,32 @@ def transposed_convolutions(draw: st.DrawFn, rank: int) -> Case:
 @pytest.mark.parametrize("rank", [1, 2])
 def test_transposed_convolution(rank: int, examples: int) -> None:
     for_all(transposed_convolutions(rank), examples)
+
+
+@st.composite
+def padded_convolutions(draw: st.DrawFn, rank: int) -> Case:
+    """A Pad of zeros, also wider than the kernel, before a Conv that may pad as well."""
+    window = draw(windows(rank))
+    size = draw(extents(window))
+    groups = draw(st.sampled_from([1, 1, 4]))
+    group_out = draw(st.integers(1, 9))
+    ends = [draw(st.lists(st.integers(0, 5), min_size=rank, max_size=rank)) for _ in range(2)]
+    amounts = [0, 0, *ends[0], 0, 0, *ends[1]]
+    nodes = [
+        helper.make_node("Pad", ["x", "amounts"], ["p"]),
+        helper.make_node("Conv", ["p", "w"], ["y"], group=groups, **window),
+    ]
+    weight = weights(groups * group_out, 8 // groups, *window["kernel_shape"])
+    model = make_model(
+        nodes,
+        inputs={"x": ("float32", [1, 8, *size])},
+        outputs={"y": ("float32", [None] * (rank + 2))},
+        constants={"amounts": np.array(amounts, np.int64), "w": weight},
+    )
+    return Case(f"Pad {amounts}, Conv {size} {window}", model, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.parametrize("rank", [1, 2])
+def test_padding_by_a_node_of_its_own(rank: int, examples: int) -> None:
+    for_all(padded_convolutions(rank), examples)
