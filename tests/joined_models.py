@@ -95,18 +95,19 @@ def split_model() -> onnx.ModelProto:
 
 
 def early_model() -> onnx.ModelProto:
-    """A small operand is made before and a large one after what needs the most memory.
+    """A large operand is made before and a small one after what needs the most memory.
 
-    In place, the 80 channels of both are alive beside two values of 128 channels, not only 16.
+    In place, the 128 channels of both are alive beside two values of 128 channels, not only 112:
+    an eighth of the copy.
     """
     net = _Net()
-    early = net.conv("x", "early", CHANNELS)
-    wide = net.conv(early, "wide", CHANNELS, made=128)
+    early = net.conv("x", "early", CHANNELS, made=112)
+    wide = net.conv(early, "wide", 112, made=128)
     wider = net.conv(wide, "wider", 128, made=128)
     small = net.conv(wider, "small", 128)
-    late = net.conv(small, "late", CHANNELS, made=64)
+    late = net.conv(small, "late", CHANNELS, made=16)
     changed = net.node("Tanh", [net.concat([early, late], "joined")], "changed")
-    net.conv(changed, "y", 80)
+    net.conv(changed, "y", 128)
     return net.model("y")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from compiler.joined_storage import without_join_copies
+import pytest
+
+from compiler import joined_storage
+from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.memory_plan import lower_bound_bytes, plan_memory
 from compiler.program import Copy, KernelMemory, Program, ValueKind
 from tests.program_builder import Builder
@@ -128,22 +131,50 @@ def test_copies_stay_where_a_longer_life_needs_more_memory() -> None:
     assert _placed(builder) == builder.program()
 
 
-def test_a_quarter_more_memory_may_be_allowed() -> None:
-    """90 more numbers are alive in a call of 510 or of 310: a sixth more, or nearly a third."""
-    for big, calls in ((490, 4), (290, 5)):
-        builder = Builder()
-        x = builder.value(INPUT, 10)
-        early, late, joined = (builder.value(BUFFER, count) for count in (10, 90, 100))
-        wide, small = builder.value(BUFFER, big), builder.value(BUFFER, 10)
-        builder.call([x], [early], PLAIN)
-        builder.call([x], [wide], PLAIN)
-        builder.call([wide], [small], PLAIN)
-        builder.call([small], [late], PLAIN)
-        builder.call([early, late], [joined], PLAIN, joins=True)
-        assert lower_bound_bytes(builder.program(), builder.memory) == 4 * (big + 20)
+def _grown_by_one_join(early_count: int, late_count: int, big: int) -> Builder:
+    """`early` and `late` are joined; in place `late_count` more are alive beside `big`."""
+    builder = Builder()
+    x = builder.value(INPUT, 10)
+    counts = (early_count, late_count, early_count + late_count)
+    early, late, joined = (builder.value(BUFFER, count) for count in counts)
+    wide, small = builder.value(BUFFER, big), builder.value(BUFFER, 10)
+    builder.call([x], [early], PLAIN)
+    builder.call([x], [wide], PLAIN)
+    builder.call([wide], [small], PLAIN)
+    builder.call([small], [late], PLAIN)
+    builder.call([early, late], [joined], PLAIN, joins=True)
+    _end(builder, joined)
+    assert lower_bound_bytes(builder.program(), builder.memory) == 4 * (early_count + big + 10)
+    return builder
+
+
+def test_more_memory_is_allowed_for_much_larger_copies() -> None:
+    """A byte more for 8 bytes that are not copied; for 7 copies stay."""
+    for early_count, calls in ((70, 5), (69, 6)):
+        builder = _grown_by_one_join(early_count, late_count=10, big=300)
         grown = without_join_copies(builder.program(), builder.memory, may_grow=True)
         assert len(grown.calls) == calls
-        assert len(_placed(builder).calls) == 5
+        assert len(_placed(builder).calls) == 6
+        fit = joins_fit(builder.program(), builder.memory, may_grow=True)
+        assert fit == (calls == 5)
+
+
+def test_memory_never_grows_by_more_than_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined_storage, "LEAST_COPIED", 0.1)  # all growth is worth it
+    for big, calls in ((490, 5), (290, 6)):
+        builder = _grown_by_one_join(10, late_count=90, big=big)
+        grown = without_join_copies(builder.program(), builder.memory, may_grow=True)
+        assert len(grown.calls) == calls
+
+
+def test_a_join_that_is_worth_it_does_not_pay_for_another() -> None:
+    """300 numbers fewer are copied for nothing; 10 more in memory for a copy of 20 are refused."""
+    builder = _grown_by_one_join(10, late_count=10, big=2000)
+    *_, joined = _two_branches(builder)
+    _end(builder, joined)
+    program = without_join_copies(builder.program(), builder.memory, may_grow=True)
+    assert [call.kernel for call in program.calls if call.joins] == ["kernel4"]
+    assert not joins_fit(builder.program(), builder.memory, may_grow=True)
 
 
 def test_one_concatenation_is_placed_where_another_may_not_be() -> None:

@@ -92,7 +92,7 @@ def test_where_memory_is_limited_copies_are_fused_as_ever(tmp_path: Path) -> Non
             [] if name == "free" else [True]
         )
     plane = 8 * 8 * 4
-    assert arena == {"free": (80 + 256) * plane, "limited": (16 + 256) * plane}
+    assert arena == {"free": (128 + 256) * plane, "limited": (112 + 256) * plane}
 
 
 def _one_node(op_type: str, shapes: list[list[int]], results: int, **attributes: Any) -> Program:
