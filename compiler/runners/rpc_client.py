@@ -48,30 +48,32 @@ class Client:
             ) from cause
 
     def reach(self, address: BoardAddress) -> None:
-        """Look whether something listens at the address, and whether a tracker has such boards."""
-        from tvm import rpc
-
+        """Look whether anything listens at the address; TVM is not needed for that."""
         self._address = address
         host, port = split_endpoint(address.endpoint) or ("", 0)
-        is_tracker = address.tracker is not None
-        what = f"{'the tracker' if is_tracker else 'the board'} at {address.endpoint}"
-        module = "tracker" if is_tracker else "server"
+        kind, module = ("board", "server") if address.tracker is None else ("tracker", "tracker")
         try:
             socket.create_connection((host, port), timeout=address.timeout_s).close()
         except OSError as cause:
             raise NotRunnableError(
-                f"{what} cannot be reached",
-                why=f"no connection in {address.timeout_s} s: {cause.strerror or cause}",
+                f"the {kind} at {address.endpoint} cannot be reached",
+                why=f"no connection within {address.timeout_s} s: {cause.strerror or cause}",
                 fix=f"check the address, and that `python -m tvm.exec.rpc_{module}` runs there",
             ) from cause
-        if not is_tracker:
+
+    def ask_tracker(self) -> None:
+        """Look whether the tracker, if there is one, has boards of the key."""
+        from tvm import rpc
+
+        address = self._address
+        if address.tracker is None:
             return
         try:
-            self._tracker = rpc.connect_tracker(host, port)
+            self._tracker = rpc.connect_tracker(*(split_endpoint(address.tracker) or ("", 0)))
             summary = self._tracker.summary()
         except (OSError, RuntimeError, ValueError) as cause:
             raise NotRunnableError(
-                f"what listens at {address.endpoint} is no tracker of TVM",
+                f"what listens at {address.tracker} is no tracker of TVM",
                 why=str(cause),
                 fix="give the address of `python -m tvm.exec.rpc_tracker`; a board's own server "
                 "is named by `server` or --rpc",

@@ -38,8 +38,9 @@ class RpcProcess:
                 pass_fds=(number,),
             )
         try:
-            self._ask("start", doing="loading TVM", timeout_s=_START_TIMEOUT_S)
-            self._ask("reach", board, doing="being looked for")
+            self._ask("reach", board, doing="being looked for", extra_s=_START_TIMEOUT_S)
+            self._ask("start", doing="loading TVM", extra_s=_START_TIMEOUT_S)
+            self._ask("ask_tracker", doing="saying what it has")
             self._ask("connect", doing="taking the connection")
         except BaseException:
             self.close()
@@ -85,13 +86,13 @@ class RpcProcess:
     ) -> None:
         self.close()
 
-    def _ask(self, method: str, *arguments: Any, doing: str, timeout_s: int | None = None) -> Any:
-        limit = timeout_s or self._board.timeout_s
+    def _ask(self, method: str, *arguments: Any, doing: str, extra_s: int = 0) -> Any:
+        """Return the answer; `extra_s` is what this machine may need itself."""
+        limit = self._board.timeout_s + extra_s
         request = Request(method=method, arguments=arguments, timeout_s=limit)
         with contextlib.suppress(OSError, EOFError):  # it has ended: told below
             self._connection.send(request)
-            # Connecting has the same limit in the client, which says more.
-            if not self._connection.poll(limit + (1 if method == "reach" else 0)):
+            if not self._connection.poll(limit):
                 self._process.kill()
                 raise self._late(doing, limit)
             answer = self._connection.recv()
