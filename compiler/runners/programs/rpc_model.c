@@ -118,17 +118,6 @@ FFI_FUNCTION(run)
     return ffi_return(result, error);
 }
 
-/* stop(): the session's memory and threads are given back. */
-FFI_FUNCTION(stop)
-{
-    (void)self;
-    (void)arguments;
-    (void)count;
-    MODEL()->destroy(session);
-    session = NULL;
-    return ffi_return(result, TUNESMITH_OK);
-}
-
 /* explain(error, text, bytes): what an error code says. */
 FFI_FUNCTION(explain)
 {

@@ -3,6 +3,7 @@
 #ifndef TVM_FFI_ABI_H
 #define TVM_FFI_ABI_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum { FFI_NONE = 0, FFI_INT = 1, FFI_DLTENSOR = 7, FFI_TENSOR = 70 };
