@@ -47,6 +47,7 @@ class BoardProcess:
         with log.open("w") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", script, *arguments, str(_free_port())],
+                env={**os.environ, "TMPDIR": str(log.parent)},  # one that is killed leaves folders
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

@@ -34,6 +34,7 @@ class Client:
     def __init__(self) -> None:
         self._address = BoardAddress()
         self._libraries: dict[str, Any] = {}
+        self._tracker: rpc.TrackerSession | None = None
         self._session: rpc.RPCSession | None = None
 
     def start(self) -> None:
@@ -98,7 +99,7 @@ class Client:
 
         address = self._address
         try:
-            if address.tracker is not None:
+            if self._tracker is not None:
                 # A second try would wait for another turn.
                 self._session = self._tracker.request(address.device_key, max_retry=1)
             else:
@@ -121,9 +122,12 @@ class Client:
         try:
             with self._calling("loading the library", machine=machine):
                 self._libraries[name] = session.load_module(name)
-        finally:
-            with self._calling("removing the library's file"):
+        except NotRunnableError:
+            with contextlib.suppress(OSError, RuntimeError):  # as far as the board is still there
                 session.remove(name)
+            raise
+        with self._calling("removing the library's file"):
+            session.remove(name)
 
     def call(self, library: str, function: str, arguments: Sequence[Argument]) -> CallResult:
         """Call a function of a library that is loaded."""
@@ -175,7 +179,8 @@ class Client:
                 f"the connection to {self._address} was lost when {doing}",
                 why=f"the server ended, the network failed, or the library crashed there "
                 f"({_last_line(cause)})",
-                fix="look at what the board's server has printed, and start it again if it ended",
+                fix="look at what the board's server has printed (it needs the same apache-tvm as "
+                "here), and start it again if it ended",
             ) from cause
 
     def _refuse_library(self, machine: str, cause: Exception) -> NoReturn:

@@ -99,9 +99,10 @@ class RpcProcess:
             if isinstance(answer, Refusal):
                 raise NotRunnableError(answer.what, why=answer.why, fix=answer.fix)
             return answer
+        self._process.kill()  # of no use without its pipe
         raise NotRunnableError(
             f"the process that speaks to {self._board} has ended",
-            why=f"it ended with status {self._process.wait(_END_TIMEOUT_S)} when {doing}",
+            why=f"it ended with status {self._process.wait()} when {doing}",
             fix="look at what it printed above; report it if that says nothing",
         )
 

@@ -244,6 +244,15 @@ def test_endless_run_is_ended_on_the_board(server: BoardProcess, tmp_path: Path)
     RpcProcess(at(server)).close()  # it serves the next one
 
 
+def test_client_that_ends_is_one_clear_error(server: BoardProcess) -> None:
+    with RpcProcess(at(server)) as process:
+        process._process.kill()
+        with pytest.raises(NotRunnableError) as caught:
+            process.call("any", "any", (), doing="running the library")
+    assert caught.value.what == f"the process that speaks to board {server.endpoint} has ended"
+    assert caught.value.why == "it ended with status -9 when running the library"
+
+
 def test_missing_toolchain(case: Case, server: BoardProcess) -> None:
     manifest = case.artifact.manifest
     runner = replace(manifest.runner, cc=("hazel-cc",))
