@@ -56,9 +56,11 @@ class Client:
         try:
             socket.create_connection((host, port), timeout=address.timeout_s).close()
         except OSError as cause:
+            late = isinstance(cause, TimeoutError)
+            reason = f" within {address.timeout_s} s" if late else f": {cause.strerror or cause}"
             raise NotRunnableError(
                 f"the {kind} at {address.endpoint} cannot be reached",
-                why=f"no connection within {address.timeout_s} s: {cause.strerror or cause}",
+                why=f"no connection{reason}",
                 fix=f"check the address, and that `python -m tvm.exec.rpc_{module}` runs there",
             ) from cause
 
