@@ -19,6 +19,7 @@ from ctypes import (
 ABI_VERSION = 1
 
 OK = 0
+E_CPU = 3
 E_MEMORY = 4
 E_DEVICE = 5
 E_BUSY = 6

@@ -13,6 +13,7 @@ from compiler.target_tables import LIMIT_NAMES
 
 _HELD = ("flash_bytes", "ram_bytes", "library_bytes")
 _HELD_BY_RUNNING = ("stack_bytes", "instruction_count")  # a microcontroller's, in its emulator
+_HELD_BY_TIMING = ("latency_us",)  # where the runner can time
 _LONGEST_NAME = 60
 _LARGEST = 3  # how many tensors or kernels an error names
 
@@ -84,7 +85,8 @@ def with_limits(spec: TargetSpec, limits: Mapping[str, int]) -> TargetSpec:
 
 
 def _refuse_unmeasured(spec: TargetSpec) -> None:
-    held = (*_HELD, *_HELD_BY_RUNNING) if spec.family == "mcu" else _HELD
+    held = [*_HELD, *(_HELD_BY_RUNNING if spec.family == "mcu" else ())]
+    held += _HELD_BY_TIMING if spec.runner.kind in ("native", "rpc") else ()
     for name in LIMIT_NAMES:
         if name not in held and getattr(spec.limits, name) is not None:
             raise LimitError(

@@ -180,7 +180,12 @@ def _write(folder: Path, build: _Build, fitted: Fitted, report: Report) -> Artif
             triple=spec.llvm.triple,
             fingerprint=build.fingerprint,
         ),
-        runner=RunnerInfo(kind=spec.runner.kind, command=spec.runner.command, cc=spec.toolchain.cc),
+        runner=RunnerInfo(
+            kind=spec.runner.kind,
+            command=spec.runner.command,
+            cc=spec.toolchain.cc,
+            board=spec.runner.board,
+        ),
         program=code.program,
         kernels=code.kernels,
         plan=fitted.plan,

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 
 from compiler.arm_cpu_features import AARCH64_CPUS, AARCH64_FEATURES, aarch64_features
+from compiler.board_address import address_fault
 from compiler.cpu_features import X86_CPUS, X86_FEATURES, apply_feature_flags
 from compiler.errors import TargetError
 from compiler.target_tables import TargetSpec
@@ -211,12 +212,34 @@ def check_runner_command(spec: TargetSpec) -> None:
         raise _disagree(
             spec, "[runner] kind is `emulator` without `command`", "there is nothing to run"
         )
-    if spec.runner.kind in ("native", "none") and spec.runner.command:
+    if spec.runner.kind != "emulator" and spec.runner.command:
         raise _disagree(
             spec,
             f"[runner] kind is `{spec.runner.kind}` with a `command`",
             "the command would be ignored",
         )
+
+
+def check_runner_board(spec: TargetSpec) -> None:
+    runner = spec.runner
+    keys = ("server", "tracker", "device_key", "timeout_s")
+    given = {key: getattr(runner, key) for key in keys}
+    if runner.kind != "rpc":
+        for key, value in given.items():
+            if value is not None:
+                raise _disagree(
+                    spec, f"[runner] kind is `{runner.kind}` with `{key}`", "it would be ignored"
+                )
+        return
+    if spec.family != "cpu":
+        raise _disagree(
+            spec,
+            f"[runner] kind is `rpc` and family is `{spec.family}`",
+            "only libraries for processors with an operating system run in TVM's RPC server",
+        )
+    fault = address_fault(**given)
+    if fault is not None:
+        raise _disagree(spec, f"[runner] has {fault[0]}", fault[1])
 
 
 def check_toolchain_has_a_compiler(spec: TargetSpec) -> None:
@@ -295,6 +318,7 @@ _CHECKS = (
     check_limits_are_positive,
     check_limits_fit_regions,
     check_runner_command,
+    check_runner_board,
     check_toolchain_has_a_compiler,
 )
 

@@ -167,10 +167,22 @@ def _with_inherited(tables: dict[str, Any], path: Path) -> dict[str, Any]:
             fix=f"inherit from `{parent['inherits']}` instead",
         )
     merged = {key: value for key, value in parent.items() if key not in _OWN_KEYS}
+    if _other_runner(parent, tables):
+        del merged["runner"]
     for key, value in tables.items():
         both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = {**merged[key], **value} if both_tables else value
     return merged
+
+
+def _other_runner(parent: Mapping[str, Any], tables: Mapping[str, Any]) -> bool:
+    """Whether `tables` name another kind of runner: the parent's keys then say nothing of it."""
+    kinds = [
+        table["runner"].get("kind")
+        for table in (parent, tables)
+        if isinstance(table.get("runner"), dict)
+    ]
+    return len(kinds) == 2 and kinds[1] is not None and kinds[0] != kinds[1]
 
 
 _RV64GC = ("+m", "+a", "+f", "+d", "+c")

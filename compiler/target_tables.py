@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from compiler.board_address import DEFAULT_TIMEOUT_S, BoardAddress
+
 Family = Literal["cpu", "gpu", "mcu"]
 RegionKind = Literal["ram", "flash"]
 RunnerKind = Literal["native", "emulator", "rpc", "none"]
@@ -126,10 +128,28 @@ class ToolchainSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunnerSpec:
-    """Where compiled code can be tried; `command` is the emulator and its arguments."""
+    """Where compiled code can be tried; `command` is the emulator and its arguments.
+
+    The other keys say where a board is (kind "rpc").
+    """
 
     kind: RunnerKind
     command: tuple[str, ...] = ()
+    server: str | None = None
+    tracker: str | None = None
+    device_key: str | None = None
+    timeout_s: int | None = None
+
+    @property
+    def board(self) -> BoardAddress | None:
+        if self.kind != "rpc":
+            return None
+        return BoardAddress(
+            server=self.server,
+            tracker=self.tracker,
+            device_key=self.device_key,
+            timeout_s=self.timeout_s or DEFAULT_TIMEOUT_S,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +200,10 @@ class TargetSpec:
     def with_limits(self, **limits: int | None) -> TargetSpec:
         """Return a copy with these limits replaced; names are the fields of `LimitsSpec`."""
         return replace(self, limits=replace(self.limits, **limits))
+
+    def with_board(self, board: BoardAddress) -> TargetSpec:
+        """Return a copy that is tried on this board."""
+        return replace(self, runner=RunnerSpec(kind="rpc", **asdict(board)))
 
     def with_cores(self, count: int) -> TargetSpec:
         """Return a copy whose cores are `count`: as many as sessions will use."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from compiler.artifact.manifest import Artifact, read_artifact
+from compiler.board_address import BoardAddress
 from compiler.errors import (
     InputError,
     NotRunnableError,
@@ -55,6 +56,7 @@ def verify(
     inputs: GivenInputs = None,
     per_kernel: bool = False,
     seeds: Sequence[int] = SEEDS,
+    board: BoardAddress | None = None,
 ) -> Verification:
     """Check an artifact against onnxruntime and write its ``verification.json``.
 
@@ -64,13 +66,14 @@ def verify(
         inputs: an .npz file or arrays by input name; drawn from the model if not given.
         per_kernel: check every kernel alone even if the outputs agree.
         seeds: one set of drawn inputs for each.
+        board: run the library there instead of where its target says.
 
     Raises:
         VerificationError: an output differs, or the inputs exercise nothing.
         ArtifactError, InputError, ModelError: what was given cannot be used.
     """
     loaded = model if isinstance(model, Model) else load_model(model)
-    result = check(artifact, loaded, inputs=inputs, per_kernel=per_kernel, seeds=seeds)
+    result = check(artifact, loaded, inputs=inputs, per_kernel=per_kernel, seeds=seeds, board=board)
     require_passed(loaded.name, result)
     return result
 
@@ -82,10 +85,11 @@ def check(
     inputs: GivenInputs = None,
     per_kernel: bool = False,
     seeds: Sequence[int] = SEEDS,
+    board: BoardAddress | None = None,
 ) -> Verification:
     """As `verify`, but a failure is returned like any other result."""
     opened = read_artifact(Path(artifact))
-    runner, refusal = _open(opened)
+    runner, refusal = _open(opened, board)
     if runner is None:
         result = _not_run(refusal)
     else:
@@ -158,10 +162,10 @@ def whole_model_tolerance(walk: GraphWalk, name: str, dtype: str) -> Tolerance:
     )
 
 
-def _open(artifact: Artifact) -> tuple[Runner | None, str]:
+def _open(artifact: Artifact, board: BoardAddress | None) -> tuple[Runner | None, str]:
     """Return what runs the library, or None and why nothing here can."""
     try:
-        return open_runner(artifact), ""
+        return open_runner(artifact, board=board), ""
     except (OtherMachineError, NotRunnableError) as refusal:
         # While it is compiled, the artifact has a name that the user will never see.
         return None, f"{refusal.what}: {refusal.why}".replace(str(artifact.path), "the library")

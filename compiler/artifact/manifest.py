@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.artifact.json_records import from_json
+from compiler.board_address import BoardAddress
 from compiler.errors import ArtifactError
 from compiler.program import ELEMENT_BYTES, Quantization
 
@@ -46,6 +47,7 @@ class RunnerInfo:
     kind: str
     command: tuple[str, ...]  # of an emulator and its arguments
     cc: tuple[str, ...]  # links the program that calls the library there
+    board: BoardAddress | None = None  # of kind "rpc"
 
 
 THIS_PROCESS = RunnerInfo(kind="native", command=(), cc=("cc",))

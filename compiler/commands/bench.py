@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compiler.commands.board_options import board_options
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import json_option, print_json, print_table, progress_reporter
 
 if TYPE_CHECKING:
+    from compiler.board_address import BoardAddress
     from compiler.measure.bench_result import BenchResult, ModelTiming
 
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 @shape_option
 @value_option
 @click.option("--verify", is_flag=True, help="Check each library before it is timed.")
+@board_options
 @json_option
 def command(
     models: tuple[Path, ...],
@@ -39,12 +42,14 @@ def command(
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, float | int | bool],
     verify: bool,
+    board: BoardAddress | None,
     as_json: bool,
 ) -> None:
     """Compile each MODEL and time it beside other engines.
 
     Every engine has its own process, the same inputs, threads and processors, and runs while the
-    others wait. A ratio over 1 says that the compiled library is faster.
+    others wait. A ratio over 1 says that the compiled library is faster. On a board over RPC the
+    library alone is timed, there.
     """
     from compiler.measure.bench import bench
 
@@ -58,6 +63,7 @@ def command(
             shapes=shapes,
             values=values,
             verify=verify,
+            board=board,
             report=report,
         )
     if as_json:
@@ -78,7 +84,14 @@ def print_bench(result: BenchResult) -> None:
     if len(result.peers) > 1 and result.geometric_mean_to_best is not None:
         click.echo(f"geometric mean of ratios to the best: {result.geometric_mean_to_best:.2f}")
     settings = result.settings
-    click.echo(f"{settings['threads']} thread(s), {settings['runs']} runs, {settings['cpu']}")
+    click.echo(f"{settings['threads']} thread(s), {settings['runs']} runs, {_machine(result)}")
+
+
+def _machine(result: BenchResult) -> str:
+    """A board where there is one, else this machine."""
+    ours = (model.timings[0] for model in result.models)
+    boards = (timing.settings.get("machine", "") for timing in ours if timing.seconds)
+    return next(filter(None, boards), str(result.settings["cpu"]))
 
 
 def _rows(model: ModelTiming) -> list[tuple[str, ...]]:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compiler.commands.board_options import board_options
 from compiler.commands.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from compiler.board_address import BoardAddress
 
 _FIRST_COUNT = 4  # values of an output that the table shows
 
@@ -24,9 +27,15 @@ _FIRST_COUNT = 4  # values of an output that the table shows
 )
 @click.option("--outputs", type=click.Path(path_type=Path), help="Write the outputs here (.npz).")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@board_options
 @json_option
 def command(
-    folder: Path, inputs: Path | None, outputs: Path | None, threads: int, as_json: bool
+    folder: Path,
+    inputs: Path | None,
+    outputs: Path | None,
+    threads: int,
+    board: BoardAddress | None,
+    as_json: bool,
 ) -> None:
     """Run the compiled library in DIR once and show its outputs.
 
@@ -37,7 +46,7 @@ def command(
     from compiler.runners.open_runner import open_runner
 
     arrays = read_arrays(inputs) if inputs else None
-    with open_runner(folder, threads=threads) as runner:
+    with open_runner(folder, threads=threads, board=board) as runner:
         given = arrays if arrays is not None else drawn_inputs(runner.inputs)
         results = runner.run([given]).outputs[0]
     if outputs:

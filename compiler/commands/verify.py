@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compiler.commands.board_options import board_options
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import json_option, print_json, print_table, progress_reporter
 
 if TYPE_CHECKING:
+    from compiler.board_address import BoardAddress
     from compiler.verification.comparison import Comparison
     from compiler.verification.kernel_check import KernelCheck
     from compiler.verification.result import Verification
@@ -28,6 +30,7 @@ _NAME_WIDTH = 40  # exporters make names of several hundred characters
 @shape_option
 @value_option
 @click.option("--per-kernel", is_flag=True, help="Check every kernel alone, on the same tensors.")
+@board_options
 @json_option
 def command(
     folder: Path,
@@ -36,6 +39,7 @@ def command(
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, float | int | bool],
     per_kernel: bool,
+    board: BoardAddress | None,
     as_json: bool,
 ) -> None:
     """Compare the compiled library in DIR with onnxruntime, which runs without optimisations.
@@ -49,7 +53,7 @@ def command(
         report("reading the model")
         loaded = load_model(model, shapes=shapes, values=values)
         report("comparing with onnxruntime")
-        result = check(folder, loaded, inputs=inputs, per_kernel=per_kernel)
+        result = check(folder, loaded, inputs=inputs, per_kernel=per_kernel, board=board)
     if as_json:
         print_json(result.as_json())
     else:

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from compiler.array_files import write_arrays
+from compiler.board_address import BoardAddress
 from compiler.errors import InputError, LimitError, ToolchainError
 from compiler.measure.bench_result import OURS, BenchResult, EngineTiming, ModelTiming
 from compiler.measure.engine_process import EngineProcess, EngineRequest
 from compiler.runners.open_runner import open_runner
 from compiler.runners.runner import Runner
+from compiler.target_spec import TargetSpec, load_target
 from compiler.version import VERSION
 
 PEERS = ("onnxruntime", "openvino")
@@ -39,7 +41,7 @@ Values = Mapping[str, float | int | bool] | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Conditions:
-    target: str
+    target: TargetSpec
     threads: int
     runs: int
     cpus: tuple[int, ...]
@@ -56,6 +58,7 @@ def bench(
     shapes: Shapes = None,
     values: Values = None,
     verify: bool = False,
+    board: BoardAddress | None = None,
     report: Report = lambda _: None,
 ) -> BenchResult:
     """Compile and time each model; a peer that cannot run one is noted, not fatal.
@@ -63,6 +66,7 @@ def bench(
     Args:
         against: peers, of `PEERS`.
         runs: timed calls of each engine on each model, taken over `ROUNDS` turns.
+        board: time the library there instead of where the target says.
         report: told what is being done.
 
     Raises:
@@ -72,9 +76,11 @@ def bench(
     """
     for peer in against:
         _check_peer(peer)
-    conditions = _Conditions(
-        target=target, threads=threads, runs=runs, cpus=_processors(threads), verify=verify
-    )
+    spec = load_target(target)
+    if board is not None:
+        spec = spec.with_board(board)
+    cpus = () if spec.runner.kind == "rpc" else _processors(threads)
+    conditions = _Conditions(target=spec, threads=threads, runs=runs, cpus=cpus, verify=verify)
     timed = []
     for model in models:
         with TemporaryDirectory(prefix="tunesmith-bench-") as folder:
@@ -147,6 +153,10 @@ def _bench_model(
             report(f"{path.name}: counting instructions")
             timings = count_instructions(runner, peers, draw_inputs(model, seed=0))
             return ModelTiming(model=path.stem, timings=timings, multiply_accumulates=macs)
+        if runner.is_remote:
+            report(f"{path.name}: measuring on the board")
+            timings = time_remotely(runner, peers, draw_inputs(model, seed=0), conditions.runs)
+            return ModelTiming(model=path.stem, timings=timings, multiply_accumulates=macs)
     fixed = folder / "model.onnx"  # with the same shapes and values as the library has
     onnx.save(model.source, str(fixed))
     inputs = folder / "inputs.npz"
@@ -180,11 +190,25 @@ def count_instructions(
         error="" if counted else "this emulator does not count instructions",
         instruction_count=counted,
     )
-    missing = (
+    return (ours, *_not_there(peers, machine))
+
+
+def time_remotely(
+    runner: Runner, peers: Sequence[str], inputs: Mapping[str, np.ndarray], runs: int
+) -> tuple[EngineTiming, ...]:
+    """Time ours on a board, where its peers are not."""
+    machine = runner.machine.cpu
+    settings = {"machine": machine, "timed": "one call in C on the board, no arrays sent"}
+    seconds = runner.time(inputs, runs)
+    ours = EngineTiming(engine=OURS, version=VERSION, settings=settings, seconds=seconds)
+    return (ours, *_not_there(peers, machine))
+
+
+def _not_there(peers: Sequence[str], machine: str) -> list[EngineTiming]:
+    return [
         EngineTiming(engine=peer, version="", settings={}, seconds=(), error=f"not {machine}")
         for peer in peers
-    )
-    return (ours, *missing)
+    ]
 
 
 def time_engines(
@@ -236,7 +260,7 @@ def _settings(conditions: _Conditions) -> dict[str, Any]:
 
     machine = this_machine()
     return {
-        "target": conditions.target,
+        "target": conditions.target.name,
         "threads": conditions.threads,
         "processors": list(conditions.cpus),
         "runs": conditions.runs,

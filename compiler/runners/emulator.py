@@ -53,6 +53,10 @@ class EmulatorRunner:
     def is_emulated(self) -> bool:
         return True
 
+    @property
+    def is_remote(self) -> bool:
+        return False
+
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         arrays = [checked_inputs(self.inputs, given) for given in inputs]
         write_sets(self._folder / _INPUTS, arrays)
@@ -60,6 +64,10 @@ class EmulatorRunner:
         outputs = read_sets(self._folder / _OUTPUTS, self.outputs, len(arrays))
         instructions = self._instructions(arrays[0]) if count and arrays else None
         return RunnerResult(outputs=outputs, instruction_count=instructions)
+
+    def time(self, inputs: Arrays, runs: int) -> tuple[float, ...]:
+        del inputs, runs
+        return ()
 
     def kernels(self, symbols: Sequence[KernelSymbol], weights: str | None) -> EmulatedKernels:
         return EmulatedKernels(self._artifact, self._emulator, symbols, weights)

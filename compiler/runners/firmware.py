@@ -62,6 +62,10 @@ class FirmwareRunner:
     def is_emulated(self) -> bool:
         return True
 
+    @property
+    def is_remote(self) -> bool:
+        return False
+
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         arrays = [checked_inputs(self.inputs, given) for given in inputs]
         stack = self._start(arrays, runs=1)
@@ -73,6 +77,10 @@ class FirmwareRunner:
     def firmware_bytes(self) -> int:
         """Code, constants and weights of the firmware, its test harness included."""
         return loaded_bytes((self._folder / MODEL_FIRMWARE).read_bytes())
+
+    def time(self, inputs: Arrays, runs: int) -> tuple[float, ...]:
+        del inputs, runs
+        return ()
 
     def kernels(self, symbols: Sequence[KernelSymbol], weights: str | None) -> FirmwareKernels:
         return FirmwareKernels(self._artifact, self._board, symbols, weights)

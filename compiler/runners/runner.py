@@ -78,6 +78,10 @@ class Runner(Protocol):
     def is_emulated(self) -> bool:
         """Whether times would be those of the emulator."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is another machine than this one: nothing else runs there beside it."""
+
     def run(self, inputs: Sequence[Arrays], *, count: bool = False) -> RunnerResult:
         """Run the library once on each set of inputs.
 
@@ -87,7 +91,14 @@ class Runner(Protocol):
 
         Raises:
             InputError: an array has the wrong name, dtype or shape.
-            NotRunnableError: the emulator fails.
+            NotRunnableError: the emulator or the board fails.
+        """
+
+    def time(self, inputs: Arrays, runs: int) -> tuple[float, ...]:
+        """Return the seconds of each of `runs` runs, after others to warm up; none in an emulator.
+
+        Raises:
+            InputError, NotRunnableError: as `run`.
         """
 
     def kernels(self, symbols: Sequence[KernelSymbol], weights: str | None) -> Kernels:

@@ -46,8 +46,9 @@ class Doubler:
 
 @pytest.fixture(autouse=True)
 def doubler(monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_runner(path: Path, threads: int = 1) -> Doubler:
+    def open_runner(path: Path, threads: int = 1, board: object = None) -> Doubler:
         assert path == Path("lib-folder")
+        assert board is None
         return Doubler(threads)
 
     monkeypatch.setattr("compiler.runners.open_runner.open_runner", open_runner)

@@ -95,16 +95,38 @@ def test_ram_refusal_text(tmp_path: Path) -> None:
     assert fix == f"  fix: raise it with {raised}, or make the model smaller"
 
 
-@pytest.mark.parametrize("name", ["stack_bytes", "instruction_count", "latency_us"])
+@pytest.mark.parametrize("name", ["stack_bytes", "instruction_count"])
 def test_limit_that_nothing_measures(net: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(LimitError) as refused:
         compile(net, target="host", output=tmp_path / "out", limits={name: 5})
     assert str(refused.value) == (
         f"the limit {name} cannot be held\n"
         "  why: nothing measures it for the target host; "
-        "held are: flash_bytes, ram_bytes, library_bytes\n"
+        "held are: flash_bytes, ram_bytes, library_bytes, latency_us\n"
         f"  fix: leave {name} out"
     )
+
+
+def test_latency_is_held_where_the_runner_can_time(net: Path, tmp_path: Path) -> None:
+    hour = {"latency_us": 3_600_000_000}
+    compile(net, target="host", output=tmp_path / "in time", threads=1, limits=hour)
+    with pytest.raises(LimitError) as refused:
+        compile(net, target="host", output=tmp_path / "out", threads=1, limits={"latency_us": 1})
+    what, why, fix = str(refused.value).splitlines()
+    needed = what.split()[3]
+    assert what == f"a run takes {needed} us"
+    assert int(needed.replace(",", "")) > 1
+    assert why.startswith(
+        "  why: the limit latency_us is 1; median of 21 runs with 1 thread(s) on "
+    )
+    assert fix.startswith(f"  fix: raise it with --limit latency_us={needed.replace(',', '')}, or")
+    assert not (tmp_path / "out").exists()
+
+
+def test_latency_in_an_emulator_is_no_limit(net: Path, tmp_path: Path) -> None:
+    limits = {"latency_us": 50}
+    with pytest.raises(LimitError, match="the limit latency_us cannot be held"):
+        compile(net, target="cortex-a72", output=tmp_path / "out", limits=limits)
 
 
 def test_inputs_are_refused_before_anything_is_built(net: Path, tmp_path: Path) -> None:

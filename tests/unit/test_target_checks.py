@@ -126,6 +126,62 @@ X86_REFUSALS: list[tuple[Check, str, object, str, str]] = [
         "the command would be ignored",
     ),
     (
+        checks.check_runner_board,
+        "runner",
+        {"kind": "rpc"},
+        "[runner] has neither `server` nor `tracker`",
+        "a board is reached by its own server or by way of a tracker",
+    ),
+    (
+        checks.check_runner_board,
+        "runner",
+        {"kind": "rpc", "server": "b:1", "tracker": "t:1", "device_key": "k"},
+        "[runner] has `server` and `tracker`",
+        "a board is reached by its own server or by way of a tracker",
+    ),
+    (
+        checks.check_runner_board,
+        "runner",
+        {"kind": "rpc", "server": "hazel"},
+        "[runner] has `server` 'hazel'",
+        "an address is HOST:PORT, such as 192.168.1.20:9090",
+    ),
+    (
+        checks.check_runner_board,
+        "runner",
+        {"kind": "rpc", "tracker": "lab:9190"},
+        "[runner] has `tracker` without `device_key`",
+        "a tracker gives boards by the key of their kind",
+    ),
+    (
+        checks.check_runner_board,
+        "runner",
+        {"kind": "rpc", "server": "b:1", "device_key": "two words"},
+        "[runner] has `device_key` 'two words'",
+        "a key is one word",
+    ),
+    (
+        checks.check_runner_board,
+        "runner",
+        {"kind": "rpc", "server": "b:1", "timeout_s": 0},
+        "[runner] has `timeout_s` 0",
+        "it must be at least 1",
+    ),
+    (
+        checks.check_runner_command,
+        "runner",
+        {"kind": "rpc", "server": "b:1", "command": ["qemu"]},
+        "[runner] kind is `rpc` with a `command`",
+        "the command would be ignored",
+    ),
+    (
+        checks.check_runner_board,
+        "runner",
+        {"kind": "native", "server": "b:1"},
+        "[runner] kind is `native` with `server`",
+        "it would be ignored",
+    ),
+    (
         checks.check_toolchain_has_a_compiler,
         "toolchain.cc",
         [],
@@ -142,6 +198,13 @@ X86_REFUSALS: list[tuple[Check, str, object, str, str]] = [
 ]
 
 MCU_REFUSALS: list[tuple[Check, str, object, str, str]] = [
+    (
+        checks.check_runner_board,
+        "runner",
+        {"kind": "rpc", "server": "b:1"},
+        "[runner] kind is `rpc` and family is `mcu`",
+        "only libraries for processors with an operating system run in TVM's RPC server",
+    ),
     (
         checks.check_microcontroller_has_memory,
         "memory.rom.kind",

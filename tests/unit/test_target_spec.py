@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from compiler.artifact.cpu_check import X86_BITS
+from compiler.board_address import BoardAddress
 from compiler.cpu_features import X86_FEATURES
 from compiler.errors import TargetError
 from compiler.target_spec import (
@@ -125,6 +126,21 @@ def test_board_inherits_from_the_file_beside_it(tmp_path: Path) -> None:
     assert (spec.name, spec.source, spec.llvm.cpu) == ("board", "made up", "cortex-m4")
     assert spec.limits.ram_bytes == 4_096  # its own
     assert spec.limits.stack_bytes == 8_192  # the parent's
+
+
+def test_other_kind_of_runner_inherits_nothing_of_the_parents(tmp_path: Path) -> None:
+    """A board in the place of an emulator: the emulator's command is not the board's."""
+    runner = '[runner]\nkind = "rpc"\ntracker = "lab.example:9190"\ndevice_key = "rpi4"\n'
+    spec = load_target(board(tmp_path, "cortex-a72", runner))
+    assert spec.llvm == load_target("cortex-a72").llvm
+    assert spec.runner.command == ()
+    assert spec.runner.board == BoardAddress(
+        tracker="lab.example:9190", device_key="rpi4", timeout_s=60
+    )
+    other = '[runner]\ncommand = ["qemu-aarch64", "-cpu", "max"]\n'
+    spec = load_target(board(tmp_path, "cortex-a72", other))
+    assert (spec.runner.kind, spec.runner.command[-1]) == ("emulator", "max")
+    assert spec.runner.board is None
 
 
 def test_board_inherits_from_a_shipped_target(tmp_path: Path) -> None:

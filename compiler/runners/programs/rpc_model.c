@@ -1,0 +1,138 @@
+/* A model as functions that TVM's RPC server can call, each with integers and tensors of bytes.
+ * They return 0 or an error code of tunesmith.h. Linked with the model's static library. */
+#define _DEFAULT_SOURCE /* clock_gettime, uname */
+#include "board_guard.h"
+#include "tunesmith.h"
+#include "tvm_ffi_abi.h"
+
+#include <stdio.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#define MOST_TENSORS 256
+
+extern const tunesmith_model *MODEL(void); /* defined on the command line */
+#ifdef WEIGHTS
+extern const unsigned char WEIGHTS[];
+#define WEIGHTS_ADDRESS ((int64_t)(intptr_t)WEIGHTS)
+#else
+#define WEIGHTS_ADDRESS 0
+#endif
+
+static tunesmith_session *session;
+
+/* The rest of the first line of a file that starts with `key` and a colon; the whole of the first
+ * line for an empty key. Returns whether there is one. */
+static int find_line(const char *path, const char *key, char *to, size_t size)
+{
+    char line[512];
+    FILE *file = fopen(path, "r");
+    int found = 0;
+    if (file == NULL) {
+        return 0;
+    }
+    while (!found && fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strchr(line, ':');
+        const char *start = *key == '\0' ? line : colon == NULL ? "" : colon + 1;
+        found = strncmp(line, key, strlen(key)) == 0 && *start != '\0';
+        if (found) {
+            snprintf(to, size, "%s", start + strspn(start, " \t"));
+            to[strcspn(to, "\n")] = '\0';
+        }
+    }
+    fclose(file);
+    return found;
+}
+
+/* describe(text, bytes): system, architecture, host name and what it is, one a line. */
+FFI_FUNCTION(describe)
+{
+    struct utsname name;
+    char what[256] = "";
+    (void)self;
+    (void)count;
+    if (uname(&name) != 0) {
+        return ffi_return(result, TUNESMITH_E_DEVICE);
+    }
+    if (!find_line("/proc/device-tree/model", "", what, sizeof what)) {
+        find_line("/proc/cpuinfo", "model name", what, sizeof what);
+    }
+    snprintf((char *)ffi_data(&arguments[0]), (size_t)arguments[1].value.integer, "%s\n%s\n%s\n%s",
+             name.sysname, name.machine, name.nodename, what);
+    return ffi_return(result, TUNESMITH_OK);
+}
+
+/* start(threads, text, bytes): a session. The text becomes the CPU feature that is missing. */
+FFI_FUNCTION(start)
+{
+    const tunesmith_model *model = MODEL();
+    tunesmith_options options = TUNESMITH_OPTIONS_DEFAULT;
+    (void)self;
+    (void)count;
+    if (!model->cpu_supported()) {
+        const char *missing = model->missing_cpu_feature();
+        snprintf((char *)ffi_data(&arguments[1]), (size_t)arguments[2].value.integer, "%s",
+                 missing == NULL ? "" : missing);
+        return ffi_return(result, TUNESMITH_E_CPU);
+    }
+    options.threads = (int32_t)arguments[0].value.integer;
+    return ffi_return(result, model->create(&session, &options));
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* run(timeout_s, runs, times, inputs..., outputs...): times are int64 nanoseconds, one a run. */
+FFI_FUNCTION(run)
+{
+    const tunesmith_model *model = MODEL();
+    const void *in[MOST_TENSORS];
+    void *out[MOST_TENSORS];
+    int64_t run, taken, runs = arguments[1].value.integer;
+    unsigned char *times = ffi_data(&arguments[2]);
+    int32_t i;
+    int error = TUNESMITH_OK;
+    (void)self;
+    if (model->input_count > MOST_TENSORS || model->output_count > MOST_TENSORS ||
+        count != 3 + model->input_count + model->output_count) {
+        return ffi_return(result, TUNESMITH_E_ABI);
+    }
+    for (i = 0; i < model->input_count; i++) {
+        in[i] = ffi_data(&arguments[3 + i]);
+    }
+    for (i = 0; i < model->output_count; i++) {
+        out[i] = ffi_data(&arguments[3 + model->input_count + i]);
+    }
+    for (run = 0; run < runs && error == TUNESMITH_OK; run++) {
+        guard_for(arguments[0].value.integer);
+        taken = now_ns();
+        error = model->session_run(session, in, out);
+        taken = now_ns() - taken;
+        memcpy(times + run * 8, &taken, 8);
+    }
+    guard_for(0);
+    return ffi_return(result, error);
+}
+
+/* explain(error, text, bytes): what an error code says. */
+FFI_FUNCTION(explain)
+{
+    (void)self;
+    (void)count;
+    snprintf((char *)ffi_data(&arguments[1]), (size_t)arguments[2].value.integer, "%s",
+             MODEL()->error_string((int)arguments[0].value.integer));
+    return ffi_return(result, TUNESMITH_OK);
+}
+
+/* weights(): their address, for the kernels that are called alone. */
+FFI_FUNCTION(weights)
+{
+    (void)self;
+    (void)arguments;
+    (void)count;
+    return ffi_return(result, WEIGHTS_ADDRESS);
+}
