@@ -1,0 +1,70 @@
+"""A shared library for Linux on 64-bit Arm, opened by a program at run time, in QEMU."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler.artifact.manifest import Artifact
+from compiler.library_arrays import tensor_specs
+from compiler.onnx_import.load import load_model
+from compiler.pipeline import compile
+from compiler.runners.emulated_process import run_emulated
+from compiler.runners.emulator_program import copy_source
+from compiler.runners.tensor_files import read_sets, write_sets
+from compiler.toolchain import find_toolchain, run_tool
+from compiler.verification.reference import Reference
+from compiler.verification_inputs import draw_inputs
+from tests.handmade import C_SOURCES
+
+# glibc and its loader for the emulated processor, where Debian's libc6-arm64-cross puts them.
+SYSTEM = "/usr/aarch64-linux-gnu"
+
+
+def _build_host(artifact: Artifact, folder: Path) -> None:
+    """Put a program that opens the library beside it into `folder`, linked with libc only."""
+    copy_source("run_model.c", folder)
+    for source in (C_SOURCES / "open_shared.c", artifact.path / "include" / "tunesmith.h"):
+        shutil.copy(source, folder)
+    shutil.copy(artifact.library_path, folder)
+    symbol = f"{artifact.manifest.symbol_prefix}_model"
+    defines = (
+        f'-DLIBRARY="./{artifact.library_path.name}"',
+        f'-DSYMBOL="{symbol}"',
+        "-DMODEL=opened_model",
+    )
+    cc = find_toolchain(artifact.manifest.runner.cc).cc
+    sources = ("run_model.c", "open_shared.c")
+    command = (*cc, "-std=c99", "-O1", "-I.", *defines, *sources, "-o", "host", "-ldl")
+    run_tool(command, folder=folder)
+
+
+@pytest.mark.emulator
+@pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="needs qemu-aarch64 (qemu-user)")
+@pytest.mark.skipif(not Path(SYSTEM, "lib").exists(), reason="needs libc6-arm64-cross")
+def test_opened_library_agrees_with_onnxruntime(models: Path, tmp_path: Path) -> None:
+    path = models / "mlperf_tiny_ic_resnet8_f32.onnx"
+    artifact = compile(path, target="neoverse-n1", output=tmp_path / "out", verify="skip")
+    emulator, *options = artifact.manifest.runner.command
+    _build_host(artifact, tmp_path)
+
+    model = load_model(path)
+    sets = [draw_inputs(model, seed) for seed in (5, 6)]
+    names = [tensor.name for tensor in artifact.manifest.inputs]
+    write_sets(tmp_path / "in", [[given[name] for name in names] for given in sets])
+    outputs = {}
+    for threads in (1, 2):
+        words = ("./host", "in", f"out_{threads}", str(len(sets)), "2", str(threads))
+        started = (emulator, "-L", SYSTEM, *options, *words)
+        done = run_emulated(started, tmp_path, what="program", fix="")
+        assert (done.returncode, done.stderr) == (0, "")
+        specs = tensor_specs(artifact.manifest.outputs)
+        outputs[threads] = read_sets(tmp_path / f"out_{threads}", specs, len(sets))
+    for given, one, two in zip(sets, outputs[1], outputs[2], strict=True):
+        for name, expected in Reference(model.source).run(given).items():
+            largest = float(np.abs(expected).max())
+            np.testing.assert_allclose(two[name], expected, atol=1e-4 * largest, rtol=0)
+            assert np.array_equal(one[name], two[name])  # threads change no bit
