@@ -44,32 +44,34 @@ def library_name(command: bytes) -> str:
     return command[start:].split(b"\0", 1)[0].decode()
 
 
-def exports(library: bytes) -> set[str]:
-    """Return the symbols that dyld finds in the library, from its trie, with underscores."""
+def exports(library: bytes) -> dict[str, int]:
+    """Return what dyld finds in the library: symbols, with underscores, and their addresses."""
     # Linkers write one or the other: export_off of dyld_info_command, or a linkedit_data_command.
     (place,) = (
         *(words[40:48] for words in command_data(library, _DYLD_INFO)),
         *(words[8:16] for words in command_data(library, _EXPORTS_TRIE)),
     )
     start, size = struct.unpack("<2I", place)
-    return set(_trie_words(library[start : start + size], 0, ""))
+    return dict(_trie_words(library[start : start + size], 0, ""))
 
 
-def _trie_words(trie: bytes, at: int, before: str) -> Iterator[str]:
-    size, at = _uleb(trie, at)
+def _trie_words(trie: bytes, at: int, before: str) -> Iterator[tuple[str, int]]:
+    size, at = uleb(trie, at)
     if size:
-        yield before
+        _, address_at = uleb(trie, at)  # flags
+        yield before, uleb(trie, address_at)[0]
     at += size
     children = trie[at]
     at += 1
     for _ in range(children):
         end = trie.index(0, at)
         more = trie[at:end].decode()
-        child, at = _uleb(trie, end + 1)
+        child, at = uleb(trie, end + 1)
         yield from _trie_words(trie, child, before + more)
 
 
-def _uleb(data: bytes, at: int) -> tuple[int, int]:
+def uleb(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of 7 bits a byte, the lowest first, and where it ends."""
     value = shift = 0
     while True:
         value |= (data[at] & 0x7F) << shift

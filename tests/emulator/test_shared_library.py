@@ -5,20 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from compiler.artifact.manifest import Artifact
-from compiler.library_arrays import tensor_specs
-from compiler.onnx_import.load import load_model
 from compiler.pipeline import compile
-from compiler.runners.emulated_process import run_emulated
 from compiler.runners.emulator_program import copy_source
-from compiler.runners.tensor_files import read_sets, write_sets
 from compiler.toolchain import find_toolchain, run_tool
-from compiler.verification.reference import Reference
-from compiler.verification_inputs import draw_inputs
 from tests.handmade import C_SOURCES
+from tests.opened_library import check_program
 
 # glibc and its loader for the emulated processor, where Debian's libc6-arm64-cross puts them.
 SYSTEM = "/usr/aarch64-linux-gnu"
@@ -50,21 +44,4 @@ def test_opened_library_agrees_with_onnxruntime(models: Path, tmp_path: Path) ->
     artifact = compile(path, target="neoverse-n1", output=tmp_path / "out", verify="skip")
     emulator, *options = artifact.manifest.runner.command
     _build_host(artifact, tmp_path)
-
-    model = load_model(path)
-    sets = [draw_inputs(model, seed) for seed in (5, 6)]
-    names = [tensor.name for tensor in artifact.manifest.inputs]
-    write_sets(tmp_path / "in", [[given[name] for name in names] for given in sets])
-    outputs = {}
-    for threads in (1, 2):
-        words = ("./host", "in", f"out_{threads}", str(len(sets)), "2", str(threads))
-        started = (emulator, "-L", SYSTEM, *options, *words)
-        done = run_emulated(started, tmp_path, what="program", fix="")
-        assert (done.returncode, done.stderr) == (0, "")
-        specs = tensor_specs(artifact.manifest.outputs)
-        outputs[threads] = read_sets(tmp_path / f"out_{threads}", specs, len(sets))
-    for given, one, two in zip(sets, outputs[1], outputs[2], strict=True):
-        for name, expected in Reference(model.source).run(given).items():
-            largest = float(np.abs(expected).max())
-            np.testing.assert_allclose(two[name], expected, atol=1e-4 * largest, rtol=0)
-            assert np.array_equal(one[name], two[name])  # threads change no bit
+    check_program((emulator, "-L", SYSTEM, *options), tmp_path, artifact, path)
