@@ -27,7 +27,7 @@ def test_every_feature_can_be_asked_of_linux() -> None:
     assert set(AARCH64_BITS) == AARCH64_FEATURES
 
 
-@pytest.mark.parametrize("name", (*ARM, *APPLE))
+@pytest.mark.parametrize("name", [*ARM, *APPLE])
 def test_features_of_arm_targets_are_known(name: str) -> None:
     assert set(required_cpu_features(load_target(name))) <= AARCH64_FEATURES
 
