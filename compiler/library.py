@@ -18,6 +18,7 @@ from compiler.errors import ArtifactError, InputError, LimitError, OtherMachineE
 from compiler.library_arrays import checked_inputs, pointers, tensor_specs
 
 _MACHINE_NAMES = {"AMD64": "x86_64", "arm64": "aarch64"}  # as in a triple
+_SYSTEM_NAMES = {"linux": "Linux", "darwin": "macOS"}
 
 
 def load(path: str | Path, threads: int = 1) -> Library:
@@ -210,10 +211,13 @@ def _refuse_other_system(artifact: Artifact) -> None:
     target = artifact.manifest.target
     architecture = target.triple.split("-", 1)[0]
     machine = _MACHINE_NAMES.get(platform.machine(), platform.machine())
-    if architecture != machine or "linux" not in target.triple or sys.platform != "linux":
+    needed = "macOS" if "-apple-macos" in target.triple else "Linux"
+    same_system = _SYSTEM_NAMES.get(sys.platform) == needed
+    if architecture != machine or not same_system:
+        needs = "" if same_system else f"it needs {needed}, "
         raise OtherMachineError(
             f"{artifact.path} was compiled for {target.triple}",
-            why=f"this machine is {machine} with {sys.platform}",
+            why=f"{needs}this machine is {machine} with {sys.platform}",
             fix="compile the model for this machine, or run it where it was compiled for",
         )
 

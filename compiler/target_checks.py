@@ -71,6 +71,15 @@ def check_aarch64_cpu_is_known(spec: TargetSpec) -> None:
         raise _not_in_table(spec, f"[llvm] cpu `{spec.llvm.cpu}`", spec.llvm.cpu, AARCH64_CPUS)
 
 
+def check_aarch64_is_called_so(spec: TargetSpec) -> None:
+    if spec.llvm.architecture == "arm64":
+        raise TargetError(
+            f"target {spec.name}: [llvm] triple is `{spec.llvm.triple}`",
+            why="TVM takes arm64, Apple's name of 64-bit Arm, for a 32-bit Arm",
+            fix=f"write `{spec.llvm.triple.replace('arm64', 'aarch64', 1)}`",
+        )
+
+
 def check_riscv_has_an_abi(spec: TargetSpec) -> None:
     if not spec.llvm.architecture.startswith("riscv") or spec.llvm.abi is not None:
         return
@@ -255,6 +264,15 @@ def check_gpu_table_and_family(spec: TargetSpec) -> None:
     raise _disagree(spec, f"family is `{spec.family}` with a [gpu]", "its facts would be ignored")
 
 
+def check_gpu_host_has_linux(spec: TargetSpec) -> None:
+    if spec.gpu is not None and "-linux-" not in spec.llvm.triple:
+        raise _disagree(
+            spec,
+            f"family is `gpu` and [llvm] triple is `{spec.llvm.triple}`",
+            "host programs for NVIDIA GPUs are made for Linux",
+        )
+
+
 def check_gpu_arch(spec: TargetSpec) -> None:
     if spec.gpu is not None and not re.fullmatch(r"sm_\d{2,3}", spec.gpu.arch):
         raise _disagree(
@@ -300,12 +318,14 @@ def check_gpu_block_fits_its_sm(spec: TargetSpec) -> None:
 
 _CHECKS = (
     check_gpu_table_and_family,
+    check_gpu_host_has_linux,
     check_gpu_arch,
     check_gpu_counts,
     check_gpu_block_fits_its_sm,
     check_counts_are_positive,
     check_powers_of_two,
     check_x86_cpu_is_known,
+    check_aarch64_is_called_so,
     check_aarch64_cpu_is_known,
     check_riscv_has_an_abi,
     check_feature_flags,  # before the checks that apply the flags

@@ -80,15 +80,14 @@ def load_target(name_or_path: str | Path) -> TargetSpec:
 def required_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
     """Return, sorted, the LLVM names of all that code for `spec` may use beyond the baseline.
 
-    The baseline of x86-64 is SSE2, of Linux on 64-bit Arm Armv8.0-A with NEON, of macOS there the
-    Apple M1, of RISC-V with Linux RV64GC. For another architecture these are the features that
-    the spec switches on itself.
+    The baseline of x86-64 is SSE2, of 64-bit Arm Armv8.0-A with NEON, of RISC-V with Linux RV64GC.
+    For another architecture these are the features that the spec switches on itself.
     """
     llvm = spec.llvm
     if llvm.architecture == "x86_64":
         return tuple(sorted(apply_feature_flags(X86_CPUS[llvm.cpu], llvm.features)))
     if llvm.is_aarch64:
-        baseline = AARCH64_CPUS["apple-m1" if llvm.is_macos else "generic"]
+        baseline = AARCH64_CPUS["generic"]
         return tuple(sorted(aarch64_features(llvm.cpu, llvm.features) - baseline))
     if llvm.architecture == "riscv64":
         return tuple(sorted(flag[1:] for flag in llvm.features if flag not in _RV64GC))
@@ -98,10 +97,10 @@ def required_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
 def missing_cpu_features(spec: TargetSpec) -> tuple[str, ...]:
     """Return, sorted, what code for `spec` may use and this machine lacks.
 
-    Empty for another architecture: it is not a feature that is missing there (`runs_here`).
+    Empty for another architecture or system: there it is no feature that is missing (`runs_here`).
     """
-    if spec.llvm.architecture != platform.machine():
-        return ()
+    if not _same_machine(spec) or platform.system() != "Linux":
+        return ()  # elsewhere only the library's own check asks
     return tuple(sorted(set(required_cpu_features(spec)) - host_cpu_features()))
 
 
@@ -109,9 +108,15 @@ def runs_here(spec: TargetSpec) -> bool:
     """Return whether this machine, without an emulator, can run code for `spec`."""
     if spec.gpu is not None:
         return False  # whether there is a GPU is asked of its driver, when a library is loaded
-    same_system = platform.system() == "Linux" and "-linux-" in spec.llvm.triple
-    same_machine = spec.llvm.architecture == platform.machine()
-    return same_system and same_machine and not missing_cpu_features(spec)
+    return _same_machine(spec) and not missing_cpu_features(spec)
+
+
+def _same_machine(spec: TargetSpec) -> bool:
+    """Whether this is the system and the architecture of the target."""
+    system = "Darwin" if spec.llvm.is_macos else "Linux" if "-linux-" in spec.llvm.triple else ""
+    machine = platform.machine()
+    here = "aarch64" if machine == "arm64" else machine
+    return platform.system() == system and spec.llvm.architecture == here
 
 
 def _shipped_folder() -> Path:

@@ -34,7 +34,7 @@ class LlvmSpec:
 
     @property
     def is_aarch64(self) -> bool:
-        return self.architecture in ("aarch64", "arm64")
+        return self.architecture == "aarch64"
 
     @property
     def is_macos(self) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from compiler.environment import c_compiler_override, tool_environment
 from compiler.errors import ArtifactError, ToolchainError
@@ -49,11 +50,19 @@ def find_toolchain(cc: tuple[str, ...] = ("cc",)) -> Toolchain:
             why=f"{said_by} it to build the library, and it is not on the PATH",
             fix=_how_to_install(command[0]),
         )
-    version = run_tool((*command, "--version"), folder=None).strip().partition("\n")[0]
-    if cc[0] == "zig":
-        zig_version = run_tool((command[0], "version"), folder=None).strip()
-        version = f"zig {zig_version}, {version}"
+    version = _zig_version(command) if cc[0] == "zig" else _first_line(command, None)
     return Toolchain(cc=command, ar=_archiver(command), version=version)
+
+
+def _zig_version(command: tuple[str, ...]) -> str:
+    zig_version = run_tool((command[0], "version"), folder=None).strip()
+    # Asked for its version with a target of macOS, zig leaves an empty a.o where it is started.
+    with TemporaryDirectory(prefix="tunesmith-zig-") as folder:
+        return f"zig {zig_version}, {_first_line(command, Path(folder))}"
+
+
+def _first_line(command: tuple[str, ...], folder: Path | None) -> str:
+    return run_tool((*command, "--version"), folder=folder).strip().partition("\n")[0]
 
 
 # Compilers that a target names by their own names: setting CC would not replace them.

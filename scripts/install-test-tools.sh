@@ -14,6 +14,8 @@ done
 missing=$(echo "$missing" | tr + " ") # a compiler comes with its C library
 # The OpenCL implementation is a library that the loader finds through a file.
 [ -e /etc/OpenCL/vendors/pocl.icd ] || missing="$missing pocl-opencl-icd ocl-icd-libopencl1"
+# glibc and its loader, for programs in qemu-aarch64 that open a shared library.
+[ -e /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 ] || missing="$missing libc6-arm64-cross"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -5,6 +5,7 @@ ARM = (
     *("cortex-a53", "cortex-a72", "cortex-a76"),
     *("neoverse-n1", "neoverse-n2", "neoverse-v1"),
 )
+APPLE = ("apple-m1",)
 RISCV = ("rv64gc", "rv64gcv")
 MICROCONTROLLERS = (
     "cortex-m0plus",
@@ -15,4 +16,4 @@ MICROCONTROLLERS = (
     "rv32imac",
 )
 GPU = ("cuda-sm75", "cuda-sm80", "cuda-sm89", "cuda-sm90")
-SHIPPED = tuple(sorted((*X86, *ARM, *RISCV, *MICROCONTROLLERS, *GPU)))
+SHIPPED = tuple(sorted((*X86, *ARM, *APPLE, *RISCV, *MICROCONTROLLERS, *GPU)))

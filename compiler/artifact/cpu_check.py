@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.artifact.cpu_check_hwcap import AARCH64_BITS, RISCV_BITS
+from compiler.artifact.cpu_check_sysctl import MACOS_AARCH64_NAMES
 from compiler.artifact.render import render
 from compiler.errors import ToolchainError
 
@@ -84,19 +85,21 @@ _TABLES: dict[str, dict[str, Any]] = {
     "aarch64": AARCH64_BITS,
     "riscv64": RISCV_BITS,
 }
+_MACOS_TABLES: dict[str, dict[str, Any]] = {"x86_64": X86_BITS, "aarch64": MACOS_AARCH64_NAMES}
 
 
-def cpu_check_source(features: tuple[str, ...], *, architecture: str) -> str:
+def cpu_check_source(features: tuple[str, ...], *, architecture: str, macos: bool = False) -> str:
     """Return the C file that defines ``ts_missing_cpu_feature``.
 
     Args:
         features: LLVM names of all that the code uses beyond the architecture's baseline.
         architecture: first part of the target's triple.
+        macos: the system is macOS, else Linux.
 
     Raises:
         ToolchainError: it is not known how to ask for one of them.
     """
-    table = _TABLES.get(architecture, {})
+    table = (_MACOS_TABLES if macos else _TABLES).get(architecture, {})
     unknown = sorted(set(features) - set(table))
     if unknown:
         raise ToolchainError(
@@ -106,5 +109,5 @@ def cpu_check_source(features: tuple[str, ...], *, architecture: str) -> str:
         )
     bits = sorted((table[name], name) for name in set(features))
     if bits and architecture != "x86_64":
-        return render("cpu_check_hwcap.c.j2", bits=bits)
+        return render(f"cpu_check_{'sysctl' if macos else 'hwcap'}.c.j2", bits=bits)
     return render("cpu_check.c.j2", bits=bits, uses_tiles=any(b.state & _TILE for b, _ in bits))

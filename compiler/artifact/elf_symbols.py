@@ -1,17 +1,10 @@
-"""Give every global symbol of an ELF object the model's prefix, and hide it.
-
-Code generators add helpers of their own to an object, weak and under a fixed name (LLVM's
-``__truncsfhf2``). Two models in one program would share or clash over them. Hidden symbols stay
-out of a shared library that a user makes of the static one.
-"""
+"""Give every global symbol of an ELF object the model's prefix, and hide it."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-from compiler.errors import ToolchainError
 
 _MAGIC = b"\x7fELF"
 _SECTION_TYPE_SYMTAB = 2
@@ -38,25 +31,14 @@ _ELF32 = _Layout("10I", "3I2BH", ("I", 32), 48, name=0, info=3, other=4, shndx=5
 _ELF64 = _Layout("2I4Q2I2Q", "I2BH2Q", ("Q", 40), 60, name=0, info=1, other=2, shndx=3)
 
 
+def is_elf(code: bytes) -> bool:
+    return code[:4] == _MAGIC
+
+
 def with_prefixed_symbols(
     code: bytes, rename: Callable[[str], str], ours: frozenset[str] = frozenset()
 ) -> bytes:
-    """Return the object with each defined global symbol `name` hidden and called ``rename(name)``.
-
-    Calls inside the object follow, since they refer to symbols by number.
-
-    Args:
-        ours: names that the object expects from the library's runtime: they are renamed too.
-
-    Raises:
-        ToolchainError: `code` is not an ELF object and a name would have to change.
-    """
-    if code[:4] != _MAGIC:
-        raise ToolchainError(
-            "a kernel was not compiled to an ELF object",
-            why="its symbols cannot be given the model's name",
-            fix="choose a target whose triple names Linux or bare metal",
-        )
+    """As `object_symbols.with_prefixed_symbols`, for ELF objects."""
     order = "<" if code[5] == 1 else ">"
     layout = _ELF64 if code[4] == 2 else _ELF32
     out = bytearray(code)

@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from compiler.artifact.library_form import ELF, LibraryForm
 from compiler.errors import ToolchainError
+from compiler.mach_object import shown_symbols
 from compiler.toolchain import Toolchain, run_tool
 
 # No debug information: it would hold the path of the build folder. No contraction: a*b+c in C
@@ -16,14 +18,13 @@ _COMPILE_FLAGS = (
     *("-std=c99", "-O2", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"),
     *("-fno-ident", "-ffunction-sections", "-fdata-sections"),
 )
-_LINK_FLAGS = (
-    *("-shared", "-static-libgcc", "-Wl,--build-id=none", "-Wl,--no-undefined"),
-    *("-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"),
-)
 # Runtime sources that only kernels call, after the check of the processor.
 _SVE = ("-mcpu=generic+sve",)
 _ABOVE_BASELINE = {"sve_depthwise.c": _SVE, "sve_sums.c": _SVE}
 _LIBRARIES = ("-lm", "-lpthread")
+# What zig's linker shows of itself in each library for macOS. It stands for that library's own
+# start, and macOS looks symbols up in the library that a program was linked with.
+_SHOWN_BY_ZIG = frozenset({"__dso_handle", "_mh_dylib_header"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,25 +35,15 @@ class LibraryPaths:
     static: str
 
 
-def library_paths(prefix: str) -> LibraryPaths:
+def library_paths(prefix: str, form: LibraryForm = ELF) -> LibraryPaths:
     """Where a system that loads libraries has both."""
-    return LibraryPaths(shared=f"lib/lib{prefix}.so", static=f"lib/lib{prefix}.a")
+    return LibraryPaths(shared=f"lib/lib{prefix}{form.suffix}", static=f"lib/lib{prefix}.a")
 
 
 def interface_symbols(prefix: str) -> tuple[str, ...]:
     """Return the functions that a library shows, sorted."""
     names = ("cpu_supported", "create", "destroy", "model", "run", "session_run")
     return tuple(f"{prefix}_{name}" for name in names)
-
-
-def check_triple(triple: str) -> None:
-    """Raise `ToolchainError` if libraries for `triple` cannot be made."""
-    if "linux" not in triple:
-        raise ToolchainError(
-            f"no library can be linked for the triple {triple}",
-            why="shared libraries are made in ELF form, for Linux",
-            fix="choose a target whose triple names linux",
-        )
 
 
 def compile_sources(
@@ -88,7 +79,10 @@ def compile_sources(
 
 def _baseline(triple: str) -> tuple[str, ...]:
     """Flags for code that runs on every CPU of the architecture: it refuses the wrong ones."""
-    return ("-march=x86-64",) if triple.startswith("x86_64-") else ()
+    if triple.startswith("x86_64-"):
+        return ("-march=x86-64",)
+    # Compilers for macOS take the M1 for the baseline.
+    return ("-mcpu=generic",) if triple.startswith("aarch64-apple-") else ()
 
 
 def link_libraries(
@@ -98,6 +92,7 @@ def link_libraries(
     prefix: str,
     toolchain: Toolchain,
     build: str,
+    form: LibraryForm = ELF,
     shown: Sequence[str] | None = None,
     libraries: Sequence[str] = _LIBRARIES,
 ) -> LibraryPaths:
@@ -106,16 +101,36 @@ def link_libraries(
     Args:
         shown: the functions that the shared library shows; `interface_symbols` if None.
         libraries: what the system has of what the objects need, as options of the linker.
+
+    Raises:
+        ToolchainError: the linker fails, or shows other functions.
     """
-    paths = library_paths(prefix)
-    script = f"{build}/interface.map"
-    names = " ".join(f"{symbol};" for symbol in shown or interface_symbols(prefix))
-    (folder / script).write_text(f"{{ global: {names} local: *; }};\n", encoding="ascii")
+    paths = library_paths(prefix, form)
+    shown = shown or interface_symbols(prefix)
     (folder / "lib").mkdir()
-    name = Path(paths.shared).name
-    exports = (f"-Wl,--version-script={script}", f"-Wl,-soname,{name}")
-    out = ("-o", paths.shared)
-    run_tool((*toolchain.cc, *_LINK_FLAGS, *exports, *out, *objects, *libraries), folder=folder)
-    # r: insert, c: create, s: index, D: no times, no owners.
-    run_tool((*toolchain.ar, "rcsD", paths.static, *objects), folder=folder)
+    name = f"{form.name_option}{Path(paths.shared).name}"
+    exports = _version_script(folder, build, shown) if form.has_version_scripts else ()
+    command = (*toolchain.cc, *form.link_flags, *exports, name, "-o", paths.shared)
+    run_tool((*command, *objects, *libraries), folder=folder)
+    if not form.has_version_scripts:
+        _check_shown((folder / paths.shared).read_bytes(), shown)
+    run_tool((*toolchain.ar, *form.archive_flags, paths.static, *objects), folder=folder)
     return paths
+
+
+def _version_script(folder: Path, build: str, shown: Sequence[str]) -> tuple[str, ...]:
+    script = f"{build}/interface.map"
+    names = " ".join(f"{symbol};" for symbol in shown)
+    (folder / script).write_text(f"{{ global: {names} local: *; }};\n", encoding="ascii")
+    return (f"-Wl,--version-script={script}",)
+
+
+def _check_shown(library: bytes, shown: Sequence[str]) -> None:
+    found = set(shown_symbols(library)) - _SHOWN_BY_ZIG
+    other = sorted(found.symmetric_difference(shown))
+    if other:
+        raise ToolchainError(
+            f"the linker did not make the library that was asked for: {', '.join(other)}",
+            why=f"it should show {', '.join(shown)} and nothing else",
+            fix="report the model and the version of the compiler (`zig version`)",
+        )

@@ -46,17 +46,25 @@ def pack_weights(
 
 
 def weights_sources(
-    blob: WeightsBlob, form: WeightsForm, prefix: str
+    blob: WeightsBlob, form: WeightsForm, prefix: str, assembler: str = "weights.S.j2"
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (file name, content); the first one is the file to compile.
 
     ``incbin`` needs an assembler of the GNU kind; ``c`` needs nothing but a C99 compiler whose
     strings may be long, and compiles about twenty times slower. ``bytes`` is for strict C99,
     which promises strings of 4,095 characters only.
+
+    Args:
+        assembler: the template for ``incbin``; `LibraryForm` has it.
     """
     data = blob.data or bytes(WEIGHT_ALIGNMENT)  # C knows no empty array
     if form == "incbin":
-        source = render("weights.S.j2", prefix=prefix, alignment=WEIGHT_ALIGNMENT)
+        source = render(
+            assembler,
+            prefix=prefix,
+            alignment=WEIGHT_ALIGNMENT,
+            alignment_log2=WEIGHT_ALIGNMENT.bit_length() - 1,
+        )
         yield f"{prefix}_weights.S", source.encode()
         yield f"{prefix}_weights.bin", data
         return

@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from compiler.artifact.cpu_check import cpu_check_source
-from compiler.artifact.elf_symbols import with_prefixed_symbols
 from compiler.artifact.entry import (
     ABI_VERSION,
     Linkable,
@@ -20,7 +19,8 @@ from compiler.artifact.entry import (
 )
 from compiler.artifact.folder import replaced_folder
 from compiler.artifact.json_records import to_json
-from compiler.artifact.link import LibraryPaths, check_triple, compile_sources, link_libraries
+from compiler.artifact.library_form import LibraryForm, library_form
+from compiler.artifact.link import LibraryPaths, compile_sources, link_libraries
 from compiler.artifact.manifest import (
     FORMAT,
     MANIFEST_NAME,
@@ -38,6 +38,7 @@ from compiler.artifact.manifest import (
     TensorRecord,
     file_digest,
 )
+from compiler.artifact.object_symbols import with_prefixed_symbols
 from compiler.artifact.render import render
 from compiler.artifact.report import build_report
 from compiler.artifact.weights import WeightsForm, pack_weights, weights_sources
@@ -98,10 +99,10 @@ def write_artifact(
         plan=plan,
         weights=pack_weights(program.constants),
     )
-    check_triple(target.triple)
+    form = library_form(target.triple)
     with replaced_folder(destination) as folder:
-        sources = _write_sources(folder, linkable, target.triple, required_features, weights)
-        paths = _build(folder, linkable, sources, target.triple, toolchain, jobs)
+        sources = _write_sources(folder, linkable, target.triple, form, required_features, weights)
+        paths = _build(folder, linkable, sources, target.triple, form, toolchain, jobs)
         library_bytes = (folder / paths.shared).stat().st_size
         report = build_report(
             linkable, relax_plan_bytes=relax_plan_bytes, library_bytes=library_bytes
@@ -125,6 +126,7 @@ def _write_sources(
     folder: Path,
     model: Linkable,
     triple: str,
+    form: LibraryForm,
     features: tuple[str, ...],
     weights: WeightsForm,
 ) -> list[str]:
@@ -136,17 +138,18 @@ def _write_sources(
         f"include/{prefix}.h": header_source(model).encode(),
         f"src/{prefix}.c": entry_source(model).encode(),
         f"src/{prefix}_cpu.c": cpu_check_source(
-            features, architecture=triple.split("-", 1)[0]
+            features, architecture=triple.split("-", 1)[0], macos="-apple-" in triple
         ).encode(),
         "examples/main.c": example_source(model).encode(),
-        "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix).encode(),
+        "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix, suffix=form.suffix).encode(),
     }
     called = {symbol for kernel in model.kernels.values() for symbol in kernel.runtime_symbols}
     more = tuple(_RUNTIME_FUNCTIONS[symbol] for symbol in sorted(called))
     texts |= {
         f"src/runtime/{name}": (runtime / name).read_bytes() for name in (*_RUNTIME_FILES, *more)
     }
-    blobs = {f"src/{name}": data for name, data in weights_sources(model.weights, weights, prefix)}
+    sources = weights_sources(model.weights, weights, prefix, form.weights_template)
+    blobs = {f"src/{name}": data for name, data in sources}
     for name, data in (texts | blobs).items():
         write_file(folder / name, data)
     runtime_sources = (f"src/runtime/{name}" for name in (*_RUNTIME_SOURCES, *more))
@@ -158,6 +161,7 @@ def _build(
     model: Linkable,
     sources: list[str],
     triple: str,
+    form: LibraryForm,
     toolchain: Toolchain,
     jobs: int,
 ) -> LibraryPaths:
@@ -175,7 +179,9 @@ def _build(
         jobs=jobs,
     )
     objects = [*compiled, *_write_kernels(build, model)]
-    paths = link_libraries(folder, objects, prefix=prefix, toolchain=toolchain, build=_BUILD_FOLDER)
+    paths = link_libraries(
+        folder, objects, prefix=prefix, toolchain=toolchain, build=_BUILD_FOLDER, form=form
+    )
     for file in build.iterdir():
         file.unlink()
     build.rmdir()

@@ -12,7 +12,8 @@ from compiler.artifact.entry import Linkable
 from compiler.artifact.folder import replaced_folder
 from compiler.artifact.gpu_entry import gpu_entry_source, gpu_interface
 from compiler.artifact.json_records import to_json
-from compiler.artifact.link import LibraryPaths, check_triple, compile_sources, link_libraries
+from compiler.artifact.library_form import ELF, library_form
+from compiler.artifact.link import LibraryPaths, compile_sources, link_libraries
 from compiler.artifact.manifest import (
     MANIFEST_NAME,
     REPORT_NAME,
@@ -74,7 +75,7 @@ def write_gpu_artifact(
         plan=plan,
         weights=pack_weights(program.constants, GPU_ALIGN_BYTES),
     )
-    check_triple(target.triple)
+    assert library_form(target.triple) is ELF, target.triple  # target_checks.py
     with replaced_folder(destination) as folder:
         sources = _write_sources(folder, linkable, gpu, device_image, weights)
         paths = _build(folder, linkable, sources, target.triple, toolchain, jobs)
@@ -115,7 +116,9 @@ def _write_sources(
         f"src/{prefix}.c": gpu_entry_source(model, gpu),
         f"src/{prefix}_kernels.cu": image.source,  # to read: the libraries hold its fatbin
         "examples/main.c": render("main.c.j2", **interface),
-        "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix, libraries="${CMAKE_DL_LIBS}"),
+        "CMakeLists.txt": render(
+            "CMakeLists.txt.j2", prefix=prefix, suffix=ELF.suffix, libraries="${CMAKE_DL_LIBS}"
+        ),
     }
     texts |= {f"src/runtime/{name}": (runtime / name).read_bytes() for name in _RUNTIME_FILES}
     blobs = {

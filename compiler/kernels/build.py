@@ -31,7 +31,10 @@ _RUNTIME_CALLS = {
     "tirx.tvm_throw_last_error",
 }
 # What an object may ask of its environment: the C library's mathematics and memory functions.
-_MEMORY_FUNCTIONS = {"memcpy", "memset", "memmove"}
+_MEMORY_FUNCTIONS = {
+    *("memcpy", "memset", "memmove"),
+    *("bzero", "memset_pattern4", "memset_pattern8", "memset_pattern16"),  # of macOS only
+}
 
 
 def build_kernel(
@@ -72,7 +75,7 @@ class LoweredKernel:
     memory: KernelMemory
 
     def compiled(self, name: str, outcome: ScheduleOutcome, code: bytes) -> CompiledKernel:
-        """Return the kernel with its machine code, an ELF object."""
+        """Return the kernel with its machine code, an object."""
         needed = set(undefined_symbols(code)) - _MEMORY_FUNCTIONS
         return CompiledKernel(
             name=name,

@@ -1,10 +1,12 @@
-"""What is in an ELF object: code bytes and the symbols it needs from elsewhere."""
+"""What is in an object: code bytes and the symbols it needs from elsewhere."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from compiler import mach_object
 
 _EXECUTABLE = 0x4  # SHF_EXECINSTR
 _SYMBOL_TABLE = 2  # SHT_SYMTAB
@@ -37,12 +39,16 @@ def _sections(code: bytes) -> list[_Section]:
 
 
 def code_bytes(code: bytes) -> int:
-    """Bytes of machine code in the object."""
+    """Bytes of machine code in an ELF or Mach-O object."""
+    if mach_object.is_mach(code):
+        return mach_object.code_bytes(code)
     return sum(section.size for section in _sections(code) if section.flags & _EXECUTABLE)
 
 
 def undefined_symbols(code: bytes) -> tuple[str, ...]:
-    """Names that the object expects from elsewhere, sorted."""
+    """C's names of what an ELF or Mach-O object expects from elsewhere, sorted."""
+    if mach_object.is_mach(code):
+        return mach_object.undefined_symbols(code)
     return tuple(sorted(set(_undefined(code))))
 
 

@@ -9,7 +9,7 @@ from compiler.arm_cpu_features import AARCH64_CPUS, AARCH64_FEATURES, aarch64_fe
 from compiler.artifact.cpu_check import cpu_check_source
 from compiler.artifact.cpu_check_hwcap import AARCH64_BITS
 from compiler.target_spec import load_target, required_cpu_features
-from tests.shipped_targets import ARM
+from tests.shipped_targets import APPLE, ARM
 
 
 @pytest.mark.parametrize("cpu", AARCH64_CPUS)
@@ -27,7 +27,7 @@ def test_every_feature_can_be_asked_of_linux() -> None:
     assert set(AARCH64_BITS) == AARCH64_FEATURES
 
 
-@pytest.mark.parametrize("name", ARM)
+@pytest.mark.parametrize("name", [*ARM, *APPLE])
 def test_features_of_arm_targets_are_known(name: str) -> None:
     assert set(required_cpu_features(load_target(name))) <= AARCH64_FEATURES
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,15 @@ def test_zig_of_the_wheel_is_taken() -> None:
     assert toolchain.cc[1:] == ZIG[1:]
     assert toolchain.ar == (toolchain.cc[0], "ar")
     assert toolchain.version.startswith("zig 0.")
+
+
+def test_asking_for_the_version_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ziglang")
+    monkeypatch.chdir(tmp_path)
+    find_toolchain(("zig", "cc", "-target", "aarch64-macos.12.0"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

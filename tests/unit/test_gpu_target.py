@@ -74,6 +74,17 @@ def test_family_and_table_belong_together() -> None:
     assert caught.value.what == "target birch: family is `cpu` with a [gpu]"
 
 
+def test_host_programs_have_linux() -> None:
+    tables = gpu_tables()
+    tables["llvm"]["triple"] = "x86_64-apple-macos12.0"
+    with pytest.raises(TargetError) as caught:
+        checks.validate(parse_spec(tables, "birch.toml"))
+    assert caught.value.what == (
+        "target birch: family is `gpu` and [llvm] triple is `x86_64-apple-macos12.0`"
+    )
+    assert caught.value.why == "host programs for NVIDIA GPUs are made for Linux"
+
+
 def test_keys_of_the_table_are_checked_like_others() -> None:
     tables = gpu_tables()
     tables["gpu"]["l2_kib"] = tables["gpu"].pop("l2_bytes")

@@ -331,6 +331,17 @@ def test_arm_and_riscv_facts_that_are_refused(
     assert caught.value.what == f"target birch: {what}"
 
 
+def test_apple_s_name_of_64_bit_arm_is_refused() -> None:
+    apple = {"triple": "arm64-apple-macos12.0", "cpu": "apple-m1", "features": []}
+    with pytest.raises(TargetError) as caught:
+        checks.validate(spec_with(x86_tables(), "llvm", apple))
+    assert str(caught.value) == (
+        "target birch: [llvm] triple is `arm64-apple-macos12.0`\n"
+        "  why: TVM takes arm64, Apple's name of 64-bit Arm, for a 32-bit Arm\n"
+        "  fix: write `aarch64-apple-macos12.0`"
+    )
+
+
 def test_scalable_vectors_need_sve() -> None:
     arm = {"triple": "aarch64-unknown-linux-gnu", "cpu": "neoverse-n1", "features": []}
     tables = {**x86_tables(), "llvm": arm}

@@ -24,7 +24,7 @@
 #define ts_weights TS_NAME(weights)
 
 /* Not visible outside the shared library, and reached without a GOT entry inside it. */
-#if defined(__ELF__)
+#if defined(__ELF__) || defined(__MACH__)
 #define TS_HIDDEN __attribute__((visibility("hidden")))
 #else
 #define TS_HIDDEN

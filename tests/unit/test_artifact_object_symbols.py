@@ -1,4 +1,4 @@
-"""Renaming symbols in an object."""
+"""Renaming symbols in an ELF object; those in Mach-O objects: `test_mach_object`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.artifact.elf_symbols import with_prefixed_symbols
+from compiler.artifact.object_symbols import with_prefixed_symbols
 from compiler.errors import ToolchainError
 from tests import handmade
 
@@ -55,7 +55,7 @@ def test_object_of_another_format_is_refused() -> None:
     with pytest.raises(ToolchainError) as caught:
         with_prefixed_symbols(b"MZ" + bytes(100), _named)
     assert str(caught.value) == (
-        "a kernel was not compiled to an ELF object\n"
+        "a kernel was compiled to neither an ELF nor a Mach-O object\n"
         "  why: its symbols cannot be given the model's name\n"
-        "  fix: choose a target whose triple names Linux or bare metal"
+        "  fix: choose a target whose triple names Linux, macOS or bare metal"
     )
