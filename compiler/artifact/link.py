@@ -22,7 +22,7 @@ _LINK_FLAGS = (
 )
 # Runtime sources that only kernels call, after the check of the processor.
 _SVE = ("-mcpu=generic+sve",)
-_ABOVE_BASELINE = {"sve_depthwise.c": _SVE, "sve_sums.c": _SVE}
+_ABOVE_BASELINE = {"sve_depthwise.c": _SVE, "sve_pad.c": _SVE, "sve_sums.c": _SVE}
 _LIBRARIES = ("-lm", "-lpthread")
 
 

@@ -15,10 +15,11 @@ from compiler.errors import UnsupportedError
 from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
+from compiler.kernels.padded_copies import PAD_FUNCTION
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
-from compiler.kernels.scalable_sums import RUNTIME_FUNCTIONS
+from compiler.kernels.scalable_sums import DEPTHWISE_FUNCTION, SUMS_FUNCTION
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 from compiler.tvm_target import without_scalable_vectors
 
@@ -32,6 +33,8 @@ _RUNTIME_CALLS = {
 }
 # What an object may ask of its environment: the C library's mathematics and memory functions.
 _MEMORY_FUNCTIONS = {"memcpy", "memset", "memmove"}
+# What an object may ask of the library's own runtime.
+RUNTIME_FUNCTIONS = frozenset({DEPTHWISE_FUNCTION, PAD_FUNCTION, SUMS_FUNCTION})
 
 
 def build_kernel(
