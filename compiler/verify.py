@@ -25,6 +25,7 @@ from compiler.program import is_winograd
 from compiler.runners.machine import this_machine
 from compiler.runners.open_runner import open_runner
 from compiler.runners.runner import Runner
+from compiler.runners.vector_length import with_vector_bits
 from compiler.verification.artifact_report import read_report
 from compiler.verification.comparison import (
     WHOLE_MODEL_QUANTA,
@@ -55,6 +56,7 @@ def verify(
     inputs: GivenInputs = None,
     per_kernel: bool = False,
     seeds: Sequence[int] = SEEDS,
+    vector_bits: int | None = None,
 ) -> Verification:
     """Check an artifact against onnxruntime and write its ``verification.json``.
 
@@ -64,13 +66,21 @@ def verify(
         inputs: an .npz file or arrays by input name; drawn from the model if not given.
         per_kernel: check every kernel alone even if the outputs agree.
         seeds: one set of drawn inputs for each.
+        vector_bits: length of scalable vectors in the emulator; its target's if None.
 
     Raises:
         VerificationError: an output differs, or the inputs exercise nothing.
         ArtifactError, InputError, ModelError: what was given cannot be used.
     """
     loaded = model if isinstance(model, Model) else load_model(model)
-    result = check(artifact, loaded, inputs=inputs, per_kernel=per_kernel, seeds=seeds)
+    result = check(
+        artifact,
+        loaded,
+        inputs=inputs,
+        per_kernel=per_kernel,
+        seeds=seeds,
+        vector_bits=vector_bits,
+    )
     require_passed(loaded.name, result)
     return result
 
@@ -82,9 +92,12 @@ def check(
     inputs: GivenInputs = None,
     per_kernel: bool = False,
     seeds: Sequence[int] = SEEDS,
+    vector_bits: int | None = None,
 ) -> Verification:
     """As `verify`, but a failure is returned like any other result."""
     opened = read_artifact(Path(artifact))
+    if vector_bits is not None:
+        opened = with_vector_bits(opened, vector_bits)
     runner, refusal = _open(opened)
     if runner is None:
         result = _not_run(refusal)

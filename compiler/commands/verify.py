@@ -10,6 +10,7 @@ import click
 
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import json_option, print_json, print_table, progress_reporter
+from compiler.runners.vector_length import VECTOR_BITS
 
 if TYPE_CHECKING:
     from compiler.verification.comparison import Comparison
@@ -28,6 +29,11 @@ _NAME_WIDTH = 40  # exporters make names of several hundred characters
 @shape_option
 @value_option
 @click.option("--per-kernel", is_flag=True, help="Check every kernel alone, on the same tensors.")
+@click.option(
+    "--vector-bits",
+    type=click.Choice([str(bits) for bits in VECTOR_BITS]),
+    help="Length of scalable vectors (SVE) in the emulator; else its target's.",
+)
 @json_option
 def command(
     folder: Path,
@@ -36,6 +42,7 @@ def command(
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, float | int | bool],
     per_kernel: bool,
+    vector_bits: str | None,
     as_json: bool,
 ) -> None:
     """Compare the compiled library in DIR with onnxruntime, which runs without optimisations.
@@ -49,7 +56,13 @@ def command(
         report("reading the model")
         loaded = load_model(model, shapes=shapes, values=values)
         report("comparing with onnxruntime")
-        result = check(folder, loaded, inputs=inputs, per_kernel=per_kernel)
+        result = check(
+            folder,
+            loaded,
+            inputs=inputs,
+            per_kernel=per_kernel,
+            vector_bits=None if vector_bits is None else int(vector_bits),
+        )
     if as_json:
         print_json(result.as_json())
     else:

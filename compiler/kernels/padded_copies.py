@@ -18,6 +18,7 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.kernels.scalable_sums import coefficients
+from compiler.kernels.scalable_vectors import plain_nest
 from compiler.kernels.variables import replaced
 from schedules import match
 
@@ -29,7 +30,8 @@ def call_padded_copies(func: PrimFunc) -> PrimFunc:
     """Return the function with each padded copy of float32 replaced by a call."""
 
     def visit(loop: Any, mutator: Any) -> Any:
-        return _call(loop) or mutator.default_mutate(loop)
+        call = _call(loop)
+        return mutator.default_mutate(loop) if call is None else call
 
     return func.with_body(structural.structural_mutate(func.body, [(tirx.For, visit)]))
 
@@ -46,9 +48,9 @@ class _Loop:
 
 def _call(outermost: Any) -> Any | None:
     """The call in place of the nest that begins with the loop; None if it is no padded copy."""
-    loops, store = _nest(outermost)
+    loops, store = plain_nest(outermost)
     parts = _parts(store)
-    if parts is None:
+    if parts is None or not loops:
         return None
     condition, load = parts
     nest = _with_steps(loops, store, load)
@@ -77,7 +79,7 @@ def _with_steps(loops: Sequence[Any], store: Any, load: Any) -> list[_Loop] | No
     """Channels, rows, columns and lanes of a nest, those that it lacks as loops that run once."""
     variables = [loop.loop_var for loop in loops]
     to, source = (coefficients(access.indices[0], variables) for access in (store, load))
-    if to is None or source is None or not all(isinstance(x.extent, tirx.IntImm) for x in loops):
+    if to is None or source is None:
         return None
     nest = [
         _Loop(loop.loop_var, int(loop.extent), *steps)
@@ -91,13 +93,6 @@ def _with_steps(loops: Sequence[Any], store: Any, load: Any) -> list[_Loop] | No
 
 def _once(step: int) -> _Loop:
     return _Loop(tirx.Var("once", "int32"), 1, step, step)
-
-
-def _nest(loop: Any) -> tuple[list[Any], Any]:
-    loops = [loop]
-    while isinstance(loops[-1].body, tirx.For):
-        loops.append(loops[-1].body)
-    return loops, loops[-1].body
 
 
 def _parts(store: Any) -> tuple[Any, Any] | None:

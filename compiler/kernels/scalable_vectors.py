@@ -60,13 +60,8 @@ class _Nest:
 
 def _nest(loop: Any) -> _Nest | None:
     """The nest that begins with the loop; None if the innermost one is no vector loop."""
-    loops = [loop]
-    while isinstance(loops[-1].body, tirx.For):
-        loops.append(loops[-1].body)
-    store = loops[-1].body
-    plain = all(one.kind in (tirx.ForKind.SERIAL, tirx.ForKind.VECTORIZED) for one in loops)
-    known = all(isinstance(one.extent, tirx.IntImm) and not one.annotations for one in loops)
-    if not plain or not known or not isinstance(store, tirx.BufferStore):
+    loops, store = plain_nest(loop)
+    if not loops or not isinstance(store, tirx.BufferStore):
         return None
     variables = [one.loop_var for one in loops]
     if not _is_element_wise(store.value, variables) or len(store.indices) != 1:
@@ -76,6 +71,23 @@ def _nest(loop: Any) -> _Nest | None:
         return None
     nest = _Nest(loops=tuple(loops), store=store, steps=tuple(tuple(s) for s in steps if s))
     return nest if _lanes_lie_together(nest) and _is_independent(nest) else None
+
+
+def plain_nest(loop: Any) -> tuple[list[Any], Any]:
+    """The loops from this one inwards and what is inside; none if one is of another kind.
+
+    Plain loops count from 0 to a known number, share no work and have no marks.
+    """
+    loops = [loop]
+    while isinstance(loops[-1].body, tirx.For):
+        loops.append(loops[-1].body)
+    return (loops if all(map(_is_plain, loops)) else []), loops[-1].body
+
+
+def _is_plain(loop: Any) -> bool:
+    known = isinstance(loop.extent, tirx.IntImm) and isinstance(loop.min, tirx.IntImm)
+    serial = loop.kind in (tirx.ForKind.SERIAL, tirx.ForKind.VECTORIZED)
+    return serial and known and int(loop.min) == 0 and not loop.annotations
 
 
 def _accesses(store: Any) -> list[Any]:

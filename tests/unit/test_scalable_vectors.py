@@ -113,6 +113,16 @@ def test_other_choices_stay(pad: Callable[..., Any]) -> None:
     assert PAD_FUNCTION not in _lowered((6, 9), pad, (6, 20)).script()
 
 
+def test_loops_that_workers_share_stay_loops() -> None:
+    x = te.placeholder((3, 5, 7, 4), "float32", name="x")
+    y = te.compute((3, 7, 11, 4), lambda *axes: _pad(x, *axes), name="y")
+    sch = s_tir.Schedule(te.create_prim_func([x, y]))
+    sch.parallel(sch.get_loops(sch.get_sblock("y"))[0])
+    text = lower_to_loops(sch.mod["main"], TARGET, scalable=True).script()
+    assert "T.parallel(3)" in text
+    assert "* 35 - 36, 1, 7, 44" in text or "* 140 - 36, 1, 7, 44" in text
+
+
 def test_targets_with_vectors_of_known_length_have_neither() -> None:
     x = te.placeholder((3, 5, 7, 4), "float32", name="x")
     y = te.compute((3, 7, 11, 4), lambda *axes: _pad(x, *axes), name="y")
