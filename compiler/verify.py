@@ -26,6 +26,7 @@ from compiler.program import is_winograd
 from compiler.runners.machine import this_machine
 from compiler.runners.open_runner import open_runner
 from compiler.runners.runner import Runner
+from compiler.runners.vector_length import with_vector_bits
 from compiler.verification.artifact_report import read_report
 from compiler.verification.comparison import (
     WHOLE_MODEL_QUANTA,
@@ -57,6 +58,7 @@ def verify(
     per_kernel: bool = False,
     seeds: Sequence[int] = SEEDS,
     board: BoardAddress | None = None,
+    vector_bits: int | None = None,
 ) -> Verification:
     """Check an artifact against onnxruntime and write its ``verification.json``.
 
@@ -67,13 +69,22 @@ def verify(
         per_kernel: check every kernel alone even if the outputs agree.
         seeds: one set of drawn inputs for each.
         board: run the library there instead of where its target says.
+        vector_bits: length of scalable vectors in the emulator; its target's if None.
 
     Raises:
         VerificationError: an output differs, or the inputs exercise nothing.
         ArtifactError, InputError, ModelError: what was given cannot be used.
     """
     loaded = model if isinstance(model, Model) else load_model(model)
-    result = check(artifact, loaded, inputs=inputs, per_kernel=per_kernel, seeds=seeds, board=board)
+    result = check(
+        artifact,
+        loaded,
+        inputs=inputs,
+        per_kernel=per_kernel,
+        seeds=seeds,
+        board=board,
+        vector_bits=vector_bits,
+    )
     require_passed(loaded.name, result)
     return result
 
@@ -86,9 +97,12 @@ def check(
     per_kernel: bool = False,
     seeds: Sequence[int] = SEEDS,
     board: BoardAddress | None = None,
+    vector_bits: int | None = None,
 ) -> Verification:
     """As `verify`, but a failure is returned like any other result."""
     opened = read_artifact(Path(artifact))
+    if vector_bits is not None:
+        opened = with_vector_bits(opened, vector_bits)
     runner, refusal = _open(opened, board)
     if runner is None:
         result = _not_run(refusal)

@@ -52,6 +52,7 @@ _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
 _RUNTIME_FUNCTIONS = {
     "tunesmith_sve_depthwise": "sve_depthwise.c",
+    "tunesmith_sve_pad": "sve_pad.c",
     "tunesmith_sve_sums": "sve_sums.c",
 }
 _BUILD_FOLDER = "build"

@@ -11,6 +11,7 @@ import click
 from compiler.commands.board_options import board_options
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import json_option, print_json, print_table, progress_reporter
+from compiler.runners.vector_length import VECTOR_BITS
 
 if TYPE_CHECKING:
     from compiler.board_address import BoardAddress
@@ -31,6 +32,11 @@ _NAME_WIDTH = 40  # exporters make names of several hundred characters
 @value_option
 @click.option("--per-kernel", is_flag=True, help="Check every kernel alone, on the same tensors.")
 @board_options
+@click.option(
+    "--vector-bits",
+    type=click.Choice([str(bits) for bits in VECTOR_BITS]),
+    help="Length of scalable vectors (SVE) in the emulator; else its target's.",
+)
 @json_option
 def command(
     folder: Path,
@@ -40,6 +46,7 @@ def command(
     values: dict[str, float | int | bool],
     per_kernel: bool,
     board: BoardAddress | None,
+    vector_bits: str | None,
     as_json: bool,
 ) -> None:
     """Compare the compiled library in DIR with onnxruntime, which runs without optimisations.
@@ -49,11 +56,20 @@ def command(
     from compiler.onnx_import.load import load_model
     from compiler.verify import check, require_passed
 
+    if board is not None and vector_bits is not None:
+        raise click.UsageError("--vector-bits is for an emulator; a board has the vectors it has")
     with progress_reporter() as report:
         report("reading the model")
         loaded = load_model(model, shapes=shapes, values=values)
         report("comparing with onnxruntime")
-        result = check(folder, loaded, inputs=inputs, per_kernel=per_kernel, board=board)
+        result = check(
+            folder,
+            loaded,
+            inputs=inputs,
+            per_kernel=per_kernel,
+            board=board,
+            vector_bits=None if vector_bits is None else int(vector_bits),
+        )
     if as_json:
         print_json(result.as_json())
     else:

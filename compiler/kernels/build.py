@@ -15,10 +15,11 @@ from compiler.errors import UnsupportedError
 from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
+from compiler.kernels.padded_copies import PAD_FUNCTION
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
-from compiler.kernels.scalable_sums import RUNTIME_FUNCTIONS
+from compiler.kernels.scalable_sums import DEPTHWISE_FUNCTION, SUMS_FUNCTION
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 from compiler.tvm_target import without_scalable_vectors
 
@@ -35,6 +36,8 @@ _MEMORY_FUNCTIONS = {
     *("memcpy", "memset", "memmove"),
     *("bzero", "memset_pattern4", "memset_pattern8", "memset_pattern16"),  # of macOS only
 }
+# What an object may ask of the library's own runtime.
+RUNTIME_FUNCTIONS = frozenset({DEPTHWISE_FUNCTION, PAD_FUNCTION, SUMS_FUNCTION})
 
 
 def build_kernel(

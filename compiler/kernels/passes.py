@@ -11,8 +11,13 @@ from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
 from compiler.kernels.loop_tails import peel_tails
+from compiler.kernels.padded_copies import call_padded_copies
 from compiler.kernels.scalable_sums import call_sums
+from compiler.kernels.scalable_vectors import vectorize_scalable
 from compiler.kernels.vector_tails import split_vector_tails
+
+# For vectors of a length that only the processor knows, in place of TVM's own.
+_SCALABLE = (call_sums, call_padded_copies, vectorize_scalable)
 
 
 def _pass(rewrite: Callable[[PrimFunc], PrimFunc]) -> Any:
@@ -53,7 +58,7 @@ def lower_to_loops(
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
-        *([_pass(call_sums)] if scalable else []),
+        *map(_pass, _SCALABLE if scalable else ()),
         *([_pass(split_vector_tails)] if vectors else []),
         tir.VectorizeLoop(vectors),
         tir.StorageRewrite(),

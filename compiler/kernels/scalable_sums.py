@@ -22,7 +22,6 @@ from schedules.roles import SUMS
 
 SUMS_FUNCTION = "tunesmith_sve_sums"  # inputs are the same for all lanes
 DEPTHWISE_FUNCTION = "tunesmith_sve_depthwise"  # each lane has an input of its own
-RUNTIME_FUNCTIONS = frozenset({SUMS_FUNCTION, DEPTHWISE_FUNCTION})
 SUMMED_LOOPS = 4  # channels, taps down and across, channels of a block
 
 

@@ -20,11 +20,12 @@ from compiler.errors import OtherProcessorError
 from compiler.library_arrays import checked_inputs, tensor_specs
 from compiler.runners.emulated_kernels import EmulatedKernels
 from compiler.runners.emulator_program import MODEL_PROGRAM, build_model_program
-from compiler.runners.instruction_counter import InstructionCounter
+from compiler.runners.instruction_counter import INSTRUCTIONS, VECTORS, InstructionCounter
 from compiler.runners.machine import Machine
 from compiler.runners.qemu_user import find_emulator
 from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
 from compiler.runners.tensor_files import read_sets, write_sets
+from compiler.runners.vector_counter import VectorCounts
 
 _INPUTS, _OUTPUTS = "inputs.bin", "outputs.bin"
 _OTHER_CPU = 4  # exit status of programs/run_model.c
@@ -69,6 +70,18 @@ class EmulatorRunner:
         del inputs, runs
         return ()
 
+    def count_vectors(self, inputs: Arrays) -> VectorCounts | None:
+        """Return which vectors one inference uses; None if this QEMU takes no plugins.
+
+        For AArch64: the words of other processors mean something else.
+        """
+        assert self._emulator.architecture == "aarch64"
+        numbers = self._counted(checked_inputs(self.inputs, inputs), VECTORS)
+        if numbers is None:
+            return None
+        instructions, scalable, fixed = numbers
+        return VectorCounts(instructions=instructions, scalable=scalable, fixed=fixed)
+
     def kernels(self, symbols: Sequence[KernelSymbol], weights: str | None) -> EmulatedKernels:
         return EmulatedKernels(self._artifact, self._emulator, symbols, weights)
 
@@ -105,8 +118,14 @@ class EmulatorRunner:
         self._emulator.check(done)
 
     def _instructions(self, arrays: Sequence[np.ndarray]) -> int | None:
-        counter = InstructionCounter.build(self._emulator, self._folder)
+        numbers = self._counted(arrays, INSTRUCTIONS)
+        return None if numbers is None else numbers[0]
+
+    def _counted(self, arrays: Sequence[np.ndarray], kind: str) -> tuple[int, ...] | None:
+        counter = InstructionCounter.build(self._emulator, self._folder, kind)
         if counter is None:
             return None
         write_sets(self._folder / _INPUTS, [arrays])
-        return counter.of_one_run(lambda runs: self._start(sets=1, runs=runs, counter=counter))
+        return counter.numbers_of_one_run(
+            lambda runs: self._start(sets=1, runs=runs, counter=counter)
+        )

@@ -1,4 +1,4 @@
-"""Count the instructions that an emulated machine executes: a plugin of QEMU."""
+"""Count the instructions that an emulated machine executes: plugins of QEMU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from compiler.environment import tool_environment
 from compiler.runners.emulator_program import copy_source
 from compiler.toolchain import find_toolchain, run_tool
 
-_SOURCE, _PLUGIN, _COUNT = "count_instructions.c", "count_instructions.so", "instructions.txt"
+INSTRUCTIONS = "count_instructions"  # one number: all of them
+# All; those that use a z register of SVE; those that use a vector of Advanced SIMD. AArch64 only.
+VECTORS = "count_vectors"
+_HEADER, _COUNT = "qemu_plugin.h", "instructions.txt"
 # Which version of its plugin interface QEMU wants: version 1 was refused from QEMU 9.0 on.
 _FIRST_WITHOUT_VERSION_1 = 9
 
@@ -32,23 +35,30 @@ class InstructionCounter:
     """A plugin that is ready in a folder; the emulator works in that folder."""
 
     folder: Path
+    plugin: str
 
     @classmethod
-    def build(cls, emulator: Emulator, folder: Path) -> Self | None:
-        """Return the counter, or None if this QEMU was built without plugins."""
+    def build(cls, emulator: Emulator, folder: Path, kind: str = INSTRUCTIONS) -> Self | None:
+        """Return the counter, or None if this QEMU was built without plugins.
+
+        Args:
+            kind: `INSTRUCTIONS` or `VECTORS`.
+        """
         if not _takes_plugins(emulator):
             return None
-        if not (folder / _PLUGIN).exists():
-            copy_source(_SOURCE, folder)
+        source, plugin = f"{kind}.c", f"{kind}.so"
+        if not (folder / plugin).exists():
+            copy_source(source, folder)
+            copy_source(_HEADER, folder)
             major = emulator.version.split(".")[0]
             is_new = major.isdecimal() and int(major) >= _FIRST_WITHOUT_VERSION_1
             flags = ("-shared", "-fPIC", "-O2", f"-DPLUGIN_VERSION={2 if is_new else 1}")
-            run_tool((*find_toolchain().cc, *flags, "-o", _PLUGIN, _SOURCE), folder=folder)
-        return cls(folder=folder)
+            run_tool((*find_toolchain().cc, *flags, "-o", plugin, source), folder=folder)
+        return cls(folder=folder, plugin=plugin)
 
     @property
     def emulator_options(self) -> tuple[str, ...]:
-        return ("-plugin", f"./{_PLUGIN},out={_COUNT}")
+        return ("-plugin", f"./{self.plugin},out={_COUNT}")
 
     def of_one_run(self, start: Callable[[int], object]) -> int:
         """Return the instructions of two runs less those of one: starting and ending are in both.
@@ -56,11 +66,15 @@ class InstructionCounter:
         Args:
             start: the program, to run the model as often as it is told, counted.
         """
+        return self.numbers_of_one_run(start)[0]
+
+    def numbers_of_one_run(self, start: Callable[[int], object]) -> tuple[int, ...]:
+        """As `of_one_run`, all numbers that the plugin counts."""
         counts = []
         for runs in (1, 2):
             start(runs)
-            counts.append(int((self.folder / _COUNT).read_text(encoding="ascii")))
-        return counts[1] - counts[0]
+            counts.append(tuple(map(int, (self.folder / _COUNT).read_text("ascii").split())))
+        return tuple(two - one for one, two in zip(*counts, strict=True))
 
 
 def _takes_plugins(emulator: Emulator) -> bool:

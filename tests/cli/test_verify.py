@@ -86,3 +86,12 @@ def test_a_folder_that_is_no_artifact(tunesmith: Tunesmith, right: Case, tmp_pat
     done = tunesmith("verify", tmp_path, "--model", right.path)
     assert done.code == 1
     assert "is not an artifact" in done.stderr
+
+
+def test_length_of_vectors_where_there_is_one(tunesmith: Tunesmith, right: Case) -> None:
+    words = ("verify", right.artifact.path, "--model", right.path)
+    done = tunesmith(*words, "--vector-bits", "512")
+    assert done.code == 1
+    assert "cannot be run with vectors of 512 bits" in done.stderr
+    assert "leave out --vector-bits" in done.stderr
+    assert tunesmith(*words, "--vector-bits", "384").code == 2
