@@ -1,4 +1,4 @@
-"""From a `Model` to the C of its kernels, for microcontrollers."""
+"""From a `Model` to the C or the objects of its kernels, for microcontrollers."""
 
 from __future__ import annotations
 
@@ -25,30 +25,51 @@ def generate_mcu_code(
     report: Callable[[str], None],
     smaller: bool = False,
 ) -> GeneratedCode:
-    """As `code_generation.generate_code`; each kernel is C, compiled by the spec's toolchain.
+    """As `code_generation.generate_code`; a kernel is C that the spec's toolchain compiles, or LLVM's.
 
     `exact` changes nothing: there is no Winograd here.
 
     Args:
-        smaller: less scratch and less code, more instructions for a run.
+        smaller: less scratch and less code, more instructions for a run: always C, without vectors.
     """
     del exact
+    if spec.has_llvm_kernels and not smaller:
+        lowering = _objects(spec)
+    else:
+        spec = spec.with_c_kernels()
+        lowering = _c_sources(spec, symbol_prefix(model.name), smaller=smaller)
+    return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
+
+
+def _objects(spec: TargetSpec) -> Lowering:
+    from compiler.kernels.build_object import build_object_kernel
+    from compiler.stages.graph_stages import mcu_graph_stages
+    from compiler.tvm_target import tvm_target
+
+    target, toolchain = tvm_target(spec), find_toolchain(spec.toolchain.cc)
+    return Lowering(
+        target=target,
+        stages=partial(mcu_graph_stages, spec),
+        build=partial(build_object_kernel, target=target, toolchain=toolchain),
+    )
+
+
+def _c_sources(spec: TargetSpec, prefix: str, *, smaller: bool) -> Lowering:
     from compiler.kernels.build_c import build_c_kernel
-    from compiler.stages.graph_stages import scalar_graph_stages
+    from compiler.stages.graph_stages import mcu_graph_stages
     from compiler.tvm_target import tvm_target
     from schedules.rules import MCU_RULES, SMALL_MCU_RULES
 
     target = tvm_target(spec)
-    lowering = Lowering(
+    return Lowering(
         target=target,
-        stages=partial(scalar_graph_stages, spec),
+        stages=partial(mcu_graph_stages, spec),
         build=partial(
             build_c_kernel,
             target=target,
-            prefix=symbol_prefix(model.name),
+            prefix=prefix,
             toolchain=find_toolchain(spec.toolchain.cc),
             for_size=smaller,
         ),
         rules=SMALL_MCU_RULES if smaller else MCU_RULES,
     )
-    return generate_by(lowering, model, spec, records, jobs, dump_stages, report)

@@ -41,9 +41,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     _, channels, _, width, *out_block = match.axis_extents(sch, epilogue)
     registers = spec.vector.register_count
     by_lane = spec.vector.multiplies_by_lane and match.axis_extents(sch, conv)[-1] == lanes
-    tile = choose_tile(blocks, columns, registers, by_lane=by_lane)
+    by_scalar = spec.vector.multiplies_by_scalar
+    tile = choose_tile(blocks, columns, registers, by_lane=by_lane, by_scalar=by_scalar)
     if channels * (out_block or [1])[0] != groups * blocks * lanes:
-        tile = choose_dividing_tile(blocks, columns, width, registers)
+        tile = choose_dividing_tile(blocks, columns, width, registers, by_scalar=by_scalar)
     store = sch.cache_write(conv, 0, "local")
     positions = match.axis_extents(sch, epilogue)[2:4]
     if positions[0] != rows:  # pointwise: all positions are one row
@@ -89,7 +90,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.parallel(sch.fuse(*outermost) if grouped else shared)
     sch.vectorize(inner[-1])
     depth = len(sch.get_loops(epilogue)) - len(inner)
-    convolution_in_registers(sch, conv, depth, by_lane=by_lane)
+    convolution_in_registers(sch, conv, depth, by_lane=by_lane, by_scalar=by_scalar)
     steps.unroll_tile(sch, store, depth)
 
 

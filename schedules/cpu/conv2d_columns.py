@@ -34,7 +34,8 @@ def _schedule(kernel: FusedSum, pad: Any, spec: TargetSpec) -> None:
     sch, conv, epilogue = kernel.sch, kernel.main, kernel.epilogue
     _, groups, group_out, rows, vectors, lanes = match.axis_extents(sch, conv)[:6]
     registers = spec.vector.register_count
-    tile = choose_tile(vectors, group_out, registers)
+    by_scalar = spec.vector.multiplies_by_scalar
+    tile = choose_tile(vectors, group_out, registers, by_scalar=by_scalar)
     store = sch.cache_write(conv, 0, "local")
     batch, channel, row, column = sch.get_loops(epilogue)
     group, channel = sch.split(channel, factors=[groups, None])

@@ -20,6 +20,9 @@ FLOAT_BYTES = 4
 WEIGHTS_IN_FLIGHT = 2
 # Vectors of output in a tile; many only where there are few positions.
 BLOCK_TILES = (1, 2, 3, 4, 6, 8)
+SCALAR_BLOCK_TILES = (1, 2, 3, 4, 5, 6, 7)
+# Pointers and loop of one step of the reduction, where steps are unrolled as LLVM does.
+STEP_INSTRUCTIONS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ class Tile:
         return (self.blocks + self.columns) / self.accumulators
 
     @property
+    def instructions(self) -> int:
+        """Those of one step of the reduction where a vector is multiplied by a general register."""
+        return self.accumulators + self.blocks + self.columns
+
+    @property
     def cycles(self) -> float:
         """Cycles of one step of the reduction: the slowest of arithmetic, loads and latency."""
         return max(
@@ -49,7 +57,9 @@ class Tile:
         )
 
 
-def choose_tile(blocks: int, columns: int, registers: int, *, by_lane: bool = False) -> Tile:
+def choose_tile(
+    blocks: int, columns: int, registers: int, *, by_lane: bool = False, by_scalar: bool = False
+) -> Tile:
     """Return the tile with the fewest cycles for the whole output, of these the fewest loads.
 
     Blocks are divided evenly; the last tile of columns may be smaller than the others.
@@ -60,14 +70,22 @@ def choose_tile(blocks: int, columns: int, registers: int, *, by_lane: bool = Fa
         columns: positions.
         by_lane: inputs are loaded a vector at a time, as many as there are positions, and one
             vector of weights is live beside the next.
+        by_scalar: inputs are in general registers, one vector of weights is live. Such a machine
+            begins one instruction at a time, so the fewest win.
     """
-    tiles = _fitting_tiles(blocks, columns, registers, by_lane=by_lane)
-    return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
+    tiles = _fitting_tiles(blocks, columns, registers, by_lane=by_lane, by_scalar=by_scalar)
+    return min(tiles, key=lambda tile: _cost(tile, blocks, columns, by_scalar=by_scalar))
 
 
 def _fitting_tiles(
-    blocks: int, columns: int, registers: int, *, by_lane: bool = False
+    blocks: int, columns: int, registers: int, *, by_lane: bool = False, by_scalar: bool = False
 ) -> Iterator[Tile]:
+    if by_scalar:
+        fitting = (count for count in SCALAR_BLOCK_TILES if blocks % count == 0)
+        for block_tile in (count for count in fitting if count < registers):
+            for tile in range(1, min(columns, (registers - 1) // block_tile) + 1):
+                yield Tile(block_tile, tile)
+        return
     for block_tile in (count for count in BLOCK_TILES if blocks % count == 0):
         if by_lane:
             room = max(1, (registers - WEIGHTS_IN_FLIGHT) // (block_tile + 1))
@@ -77,20 +95,33 @@ def _fitting_tiles(
             yield Tile(block_tile, tile)
 
 
-def _cost(tile: Tile, blocks: int, columns: int) -> tuple[float, float]:
+def _cost(
+    tile: Tile, blocks: int, columns: int, *, by_scalar: bool = False
+) -> tuple[float, float]:
     whole, rest = divmod(columns, tile.columns)
+    last = Tile(tile.blocks, rest)
+    if by_scalar:
+        total = whole * (tile.instructions + STEP_INSTRUCTIONS)
+        # A last tile that is smaller needs code of its own, which takes flash: it counts twice.
+        total += 2 * (last.instructions + STEP_INSTRUCTIONS) if rest else 0
+        return total * (blocks // tile.blocks), tile.loads_for_each_sum
     cycles = whole * tile.cycles
     if rest:
-        cycles += Tile(tile.blocks, rest).cycles
+        cycles += last.cycles
     return cycles * (blocks // tile.blocks), tile.loads_for_each_sum
 
 
-def output_cycles(blocks: int, columns: int, registers: int) -> float:
+def output_cycles(
+    blocks: int, columns: int, registers: int, *, by_scalar: bool = False
+) -> float:
     """Cycles of one step of the reduction for the whole output, in the tiles of `choose_tile`."""
-    return _cost(choose_tile(blocks, columns, registers), blocks, columns)[0]
+    tile = choose_tile(blocks, columns, registers, by_scalar=by_scalar)
+    return _cost(tile, blocks, columns, by_scalar=by_scalar)[0]
 
 
-def choose_dividing_tile(blocks: int, columns: int, row: int, registers: int) -> Tile:
+def choose_dividing_tile(
+    blocks: int, columns: int, row: int, registers: int, *, by_scalar: bool = False
+) -> Tile:
     """The like for an output whose last block is part of one: the tile divides the columns.
 
     It is part of a row or whole rows: TVM sees through one tail of a tile, not through two, and not
@@ -98,16 +129,16 @@ def choose_dividing_tile(blocks: int, columns: int, row: int, registers: int) ->
     """
     tiles = (
         tile
-        for tile in _fitting_tiles(blocks, columns, registers)
+        for tile in _fitting_tiles(blocks, columns, registers, by_scalar=by_scalar)
         if columns % tile.columns == 0
         and (row % tile.columns == 0 or tile.columns % row == 0)
         and tile.blocks.bit_count() == 1
     )
-    return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
+    return min(tiles, key=lambda tile: _cost(tile, blocks, columns, by_scalar=by_scalar))
 
 
 def convolution_in_registers(
-    sch: s_tir.Schedule, conv: Any, depth: int, *, by_lane: bool = False
+    sch: s_tir.Schedule, conv: Any, depth: int, *, by_lane: bool = False, by_scalar: bool = False
 ) -> None:
     """Schedule a convolution's tile: input channels and taps outside, one vector innermost.
 
@@ -115,6 +146,7 @@ def convolution_in_registers(
 
     Args:
         by_lane: load a vector of blocked input channels at a time; products take its lanes.
+        by_scalar: inputs are in general registers.
     """
     if by_lane:
         _sums_by_lane(sch, conv, depth)
@@ -125,9 +157,11 @@ def convolution_in_registers(
     # for the next one, of which the registers cannot hold as many.
     plain = match.extent(sch, inner_channel) == 1
     reduction = [*taps, inner_channel, channel] if plain else [channel, *taps, inner_channel]
-    # Blocks inside columns: one broadcast input is live, beside the weights of all blocks.
-    sch.reorder(batch, group, row, *reduction, column, block, lane)
-    steps.sums_in_registers(sch, conv, reduction[0], (column, block, lane), depth)
+    # Blocks inside columns: one broadcast input is live, beside the weights of all blocks. If
+    # inputs take no vector register: one vector of weights, beside the inputs of all columns.
+    tile = (block, column) if by_scalar else (column, block)
+    sch.reorder(batch, group, row, *reduction, *tile, lane)
+    steps.sums_in_registers(sch, conv, reduction[0], (*tile, lane), depth)
 
 
 def _sums_by_lane(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
