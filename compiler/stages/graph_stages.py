@@ -54,7 +54,7 @@ def mcu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Sta
     Without vectors a block is one channel, so that all values stay plain.
     """
     lanes = spec.lanes(dtype_bits=32)
-    legalizer = partial(legalize, lanes=lanes)
+    legalizer = partial(legalize, lanes=lanes, by_scalar=spec.vector.multiplies_by_scalar)
     if lanes == 1:
         legalizer = partial(
             legalize, lanes=1, conv_lanes=SCALAR_CHANNELS, matmul_lanes=SCALAR_COLUMNS

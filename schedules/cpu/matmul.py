@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import FLOAT_BYTES, choose_tile
+from schedules.cpu.register_tile import FLOAT_BYTES, choose_scalar_tile, choose_tile
 from schedules.fused import FusedSum, fused_sum
 
 # Steps of k in a row: the loop's own instructions are paid once for all of them.
@@ -43,7 +43,11 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     registers = spec.vector.register_count
     by_lane = spec.vector.multiplies_by_lane and depth % lanes == 0 and lanes == UNROLLED_DEPTH
     by_scalar = spec.vector.multiplies_by_scalar
-    tile = choose_tile(panels, rows, registers, by_lane=by_lane, by_scalar=by_scalar)
+    if by_scalar:
+        vectors = max(1, lanes // spec.lanes(dtype_bits=32))
+        tile = choose_scalar_tile(panels, rows, registers, vectors)
+    else:
+        tile = choose_tile(panels, rows, registers, by_lane=by_lane)
     store = sch.cache_write(product, 0, "local")
     leading_axes = len(match.axis_extents(sch, epilogue)) - 1
     if batch == 1:

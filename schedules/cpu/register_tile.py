@@ -20,8 +20,7 @@ FLOAT_BYTES = 4
 WEIGHTS_IN_FLIGHT = 2
 # Vectors of output in a tile; many only where there are few positions.
 BLOCK_TILES = (1, 2, 3, 4, 6, 8)
-SCALAR_BLOCK_TILES = (1, 2, 3, 4, 5, 6, 7)
-# Pointers and loop of one step of the reduction, where steps are unrolled as LLVM does.
+# Pointers and loop of a step of the reduction, of which LLVM unrolls some.
 STEP_INSTRUCTIONS = 1
 
 
@@ -41,10 +40,14 @@ class Tile:
         """Vectors of weights and broadcast inputs loaded for each multiply-add."""
         return (self.blocks + self.columns) / self.accumulators
 
-    @property
-    def instructions(self) -> int:
-        """Those of one step of the reduction where a vector is multiplied by a general register."""
-        return self.accumulators + self.blocks + self.columns
+    def instructions(self, vectors: int) -> int:
+        """Those of one step of the reduction where a vector is multiplied by a general register.
+
+        Args:
+            vectors: in a block.
+        """
+        products_and_weights = (self.accumulators + self.blocks) * vectors
+        return products_and_weights + self.columns + STEP_INSTRUCTIONS
 
     @property
     def cycles(self) -> float:
@@ -57,9 +60,34 @@ class Tile:
         )
 
 
-def choose_tile(
-    blocks: int, columns: int, registers: int, *, by_lane: bool = False, by_scalar: bool = False
-) -> Tile:
+def choose_scalar_tile(blocks: int, columns: int, registers: int, vectors: int = 1) -> Tile:
+    """Return the like where one factor of a multiply-add is a general register.
+
+    Inputs are in these: registers hold the accumulators and one vector of weights. Such a machine
+    begins one instruction at a time, so the fewest win.
+
+    Args:
+        vectors: in a block; weights of one block lie together in memory.
+    """
+    most = (registers - 1) // vectors
+    tiles = (
+        Tile(block_tile, tile)
+        for block_tile in range(1, most + 1)
+        if blocks % block_tile == 0
+        for tile in range(1, min(columns, most // block_tile) + 1)
+    )
+
+    def cost(tile: Tile) -> tuple[int, int]:
+        whole, rest = divmod(columns, tile.columns)
+        total = whole * tile.instructions(vectors)
+        # A last tile that is smaller needs code of its own, which takes flash: it counts twice.
+        total += 2 * Tile(tile.blocks, rest).instructions(vectors) if rest else 0
+        return total * (blocks // tile.blocks), tile.accumulators
+
+    return min(tiles, key=cost)
+
+
+def choose_tile(blocks: int, columns: int, registers: int, *, by_lane: bool = False) -> Tile:
     """Return the tile with the fewest cycles for the whole output, of these the fewest loads.
 
     Blocks are divided evenly; the last tile of columns may be smaller than the others.
@@ -70,22 +98,14 @@ def choose_tile(
         columns: positions.
         by_lane: inputs are loaded a vector at a time, as many as there are positions, and one
             vector of weights is live beside the next.
-        by_scalar: inputs are in general registers, one vector of weights is live. Such a machine
-            begins one instruction at a time, so the fewest win.
     """
-    tiles = _fitting_tiles(blocks, columns, registers, by_lane=by_lane, by_scalar=by_scalar)
-    return min(tiles, key=lambda tile: _cost(tile, blocks, columns, by_scalar=by_scalar))
+    tiles = _fitting_tiles(blocks, columns, registers, by_lane=by_lane)
+    return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
 
 
 def _fitting_tiles(
-    blocks: int, columns: int, registers: int, *, by_lane: bool = False, by_scalar: bool = False
+    blocks: int, columns: int, registers: int, *, by_lane: bool = False
 ) -> Iterator[Tile]:
-    if by_scalar:
-        fitting = (count for count in SCALAR_BLOCK_TILES if blocks % count == 0)
-        for block_tile in (count for count in fitting if count < registers):
-            for tile in range(1, min(columns, (registers - 1) // block_tile) + 1):
-                yield Tile(block_tile, tile)
-        return
     for block_tile in (count for count in BLOCK_TILES if blocks % count == 0):
         if by_lane:
             room = max(1, (registers - WEIGHTS_IN_FLIGHT) // (block_tile + 1))
@@ -95,33 +115,20 @@ def _fitting_tiles(
             yield Tile(block_tile, tile)
 
 
-def _cost(
-    tile: Tile, blocks: int, columns: int, *, by_scalar: bool = False
-) -> tuple[float, float]:
+def _cost(tile: Tile, blocks: int, columns: int) -> tuple[float, float]:
     whole, rest = divmod(columns, tile.columns)
-    last = Tile(tile.blocks, rest)
-    if by_scalar:
-        total = whole * (tile.instructions + STEP_INSTRUCTIONS)
-        # A last tile that is smaller needs code of its own, which takes flash: it counts twice.
-        total += 2 * (last.instructions + STEP_INSTRUCTIONS) if rest else 0
-        return total * (blocks // tile.blocks), tile.loads_for_each_sum
     cycles = whole * tile.cycles
     if rest:
-        cycles += last.cycles
+        cycles += Tile(tile.blocks, rest).cycles
     return cycles * (blocks // tile.blocks), tile.loads_for_each_sum
 
 
-def output_cycles(
-    blocks: int, columns: int, registers: int, *, by_scalar: bool = False
-) -> float:
+def output_cycles(blocks: int, columns: int, registers: int) -> float:
     """Cycles of one step of the reduction for the whole output, in the tiles of `choose_tile`."""
-    tile = choose_tile(blocks, columns, registers, by_scalar=by_scalar)
-    return _cost(tile, blocks, columns, by_scalar=by_scalar)[0]
+    return _cost(choose_tile(blocks, columns, registers), blocks, columns)[0]
 
 
-def choose_dividing_tile(
-    blocks: int, columns: int, row: int, registers: int, *, by_scalar: bool = False
-) -> Tile:
+def choose_dividing_tile(blocks: int, columns: int, row: int, registers: int) -> Tile:
     """The like for an output whose last block is part of one: the tile divides the columns.
 
     It is part of a row or whole rows: TVM sees through one tail of a tile, not through two, and not
@@ -129,12 +136,12 @@ def choose_dividing_tile(
     """
     tiles = (
         tile
-        for tile in _fitting_tiles(blocks, columns, registers, by_scalar=by_scalar)
+        for tile in _fitting_tiles(blocks, columns, registers)
         if columns % tile.columns == 0
         and (row % tile.columns == 0 or tile.columns % row == 0)
         and tile.blocks.bit_count() == 1
     )
-    return min(tiles, key=lambda tile: _cost(tile, blocks, columns, by_scalar=by_scalar))
+    return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
 
 
 def convolution_in_registers(
