@@ -25,7 +25,7 @@ def generate_mcu_code(
     report: Callable[[str], None],
     smaller: bool = False,
 ) -> GeneratedCode:
-    """As `code_generation.generate_code`; a kernel is C that the spec's toolchain compiles, or LLVM's.
+    """As `code_generation.generate_code`; kernels are C that the toolchain compiles, or LLVM's.
 
     `exact` changes nothing: there is no Winograd here.
 

@@ -23,6 +23,8 @@ def tvm_target(spec: TargetSpec) -> tvm.target.Target:
         "mcpu": spec.llvm.cpu,
         "num-cores": spec.cores.count,
     }
+    if spec.family == "mcu":
+        options["vector-width"] = spec.vector.width_bits  # TVM guesses 128, and says so
     if spec.llvm.features:
         options["mattr"] = list(spec.llvm.features)
     if spec.llvm.float_abi is not None:

@@ -56,7 +56,8 @@ def write_mcu_artifact(
 ) -> Artifact:
     """As `write.write_artifact`: C sources, a static library of them, and files to build firmware.
 
-    A kernel that LLVM made has no source: its object is among the sources. There is no shared library and no session: nothing here could load or thread it.
+    A kernel that LLVM made has no source: its object is among the sources. There is no shared
+    library and no session: nothing here could load or thread it.
 
     Raises:
         ArtifactError: the folder cannot be written, or holds something else.
@@ -129,9 +130,7 @@ def _object(kernel: CompiledKernel, prefix: str) -> bytes:
     """The kernel's object, its symbols with the model's prefix: those of C have it already."""
     if kernel.source:
         return kernel.object_code
-    return with_prefixed_symbols(
-        kernel.object_code, lambda symbol: prefixed_symbol(prefix, symbol)
-    )
+    return with_prefixed_symbols(kernel.object_code, lambda symbol: prefixed_symbol(prefix, symbol))
 
 
 def _build(folder: Path, model: Linkable, sources: list[str], toolchain: Toolchain) -> str:

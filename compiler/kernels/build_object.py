@@ -48,5 +48,7 @@ def _only(symbols: Sequence[str], code: bytes, toolchain: Toolchain) -> bytes:
         (Path(folder) / "whole.o").write_bytes(code)
         roots = [f"-Wl,-u,{symbol}" for symbol in symbols]
         flags = ("-r", "-nostdlib", "-Wl,--gc-sections", "-Wl,--strip-debug", *roots)
-        run_tool((*toolchain.cc, *flags, "whole.o", "-o", "kernel.o"), folder=Path(folder))
+        # Specs name a C library, and picolibc's also the linker script of a whole program.
+        command = [word for word in toolchain.cc if not word.startswith("--specs=")]
+        run_tool((*command, *flags, "whole.o", "-o", "kernel.o"), folder=Path(folder))
         return (Path(folder) / "kernel.o").read_bytes()

@@ -33,7 +33,7 @@ def vector_depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule 
 
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
-    _, block, row, column, lane = sch.get_loops(epilogue)
+    _, _, row, column, lane = sch.get_loops(epilogue)
     columns, taps = match.extent(sch, column), match.axis_extents(sch, conv)[-1]
     together = match.extent(sch, row) if pad is None else _rows_together(kernel)
     chunk, row = sch.split(row, factors=[None, together])
@@ -53,7 +53,7 @@ def _rows_together(kernel: FusedSum) -> int:
     """Of a plane's rows, how many share padded ones: neighbours read the same rows."""
     sch, pad = kernel.sch, kernel.before
     _, _, rows, _, _, kernel_rows, _ = match.axis_extents(sch, kernel.main)
-    _, _, padded_rows, padded_columns, lanes = match.axis_extents(sch, pad)
+    padded_rows = match.axis_extents(sch, pad)[2]
     read_and_written = match.written_bytes(sch, kernel.epilogue) * 2
     row_bytes = match.written_bytes(sch, pad) // match.leading_size(sch, pad, axes=3)
     fitting = read_and_written // SCRATCH_SHARE // row_bytes

@@ -20,7 +20,6 @@ from compiler.stages.operators.conv2d_signature import (
 from compiler.stages.operators.depthwise_conv2d import depthwise_conv2d
 from schedules import roles
 
-
 # Of a tile, where inputs are in general registers: six sums in seven registers take 2 x 3.
 CHANNEL_VECTORS = 2
 
