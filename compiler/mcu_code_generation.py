@@ -1,4 +1,4 @@
-"""From a `Model` to the C of its kernels, for microcontrollers."""
+"""From a `Model` to the C or the objects of its kernels, for microcontrollers."""
 
 from __future__ import annotations
 
@@ -26,23 +26,25 @@ def generate_mcu_code(
     report: Callable[[str], None],
     smaller: bool = False,
 ) -> GeneratedCode:
-    """As `code_generation.generate_code`; each kernel is C, compiled by the spec's toolchain.
+    """As `code_generation.generate_code`; kernels are C that the toolchain compiles, or LLVM's.
 
     `exact` changes nothing: there is no Winograd here.
 
     Args:
-        smaller: less scratch and less code, more instructions for a run.
+        smaller: less scratch and less code, more instructions for a run: always C, without vectors.
     """
     del exact
     from compiler.kernels.build_c import build_c_kernel
+    from compiler.kernels.build_object import build_object_kernel
 
-    build = partial(
-        build_c_kernel,
-        prefix=symbol_prefix(model.name),
-        toolchain=find_toolchain(spec.toolchain.cc),
-        for_size=smaller,
-    )
-    lowering = _lowering(spec, build, smaller=smaller)
+    toolchain = find_toolchain(spec.toolchain.cc)
+    if spec.has_llvm_kernels and not smaller:
+        lowering = _lowering(spec, partial(build_object_kernel, toolchain=toolchain))
+    else:
+        spec = spec.with_c_kernels()
+        prefix = symbol_prefix(model.name)
+        build = partial(build_c_kernel, prefix=prefix, toolchain=toolchain, for_size=smaller)
+        lowering = _lowering(spec, build, smaller=smaller)
     return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
 
 
@@ -57,8 +59,12 @@ def estimate_mcu_code(
     report: Callable[[str], None],
     smaller: bool = False,
 ) -> EstimatedCode:
-    """As `generate_mcu_code`, but kernels are counted, neither written as C nor compiled."""
+    """As `generate_mcu_code`, without the target's toolchain.
+
+    What would be C is counted, neither written nor compiled; LLVM's objects are not linked.
+    """
     del exact
+    from compiler.kernels.build_object import LINK_ERROR, unlinked_object_kernel
     from compiler.kernels.estimate_c import (
         CODE_ERROR,
         INSTRUCTION_ERROR,
@@ -68,6 +74,11 @@ def estimate_mcu_code(
     )
     from compiler.kernels.work import KernelWork
 
+    if spec.has_llvm_kernels and not smaller:
+        lowering = _lowering(spec, unlinked_object_kernel)
+        code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
+        return EstimatedCode(code=code, code_error=LINK_ERROR)
+    spec = spec.with_c_kernels()
     works: dict[str, KernelWork] = {}
     build = partial(estimate_c_kernel, works=works, code_factor=code_factor(spec))
     lowering = _lowering(spec, build, smaller=smaller)
@@ -82,16 +93,18 @@ def estimate_mcu_code(
     )
 
 
-def _lowering(spec: TargetSpec, build: Callable[..., CompiledKernel], *, smaller: bool) -> Lowering:
+def _lowering(
+    spec: TargetSpec, build: Callable[..., CompiledKernel], *, smaller: bool = False
+) -> Lowering:
     """What both do before a kernel's code: `build` makes or estimates it."""
-    from compiler.stages.graph_stages import scalar_graph_stages
+    from compiler.stages.graph_stages import mcu_graph_stages
     from compiler.tvm_target import tvm_target
-    from schedules.rules import MCU_RULES, SMALL_MCU_RULES
+    from schedules.rules import SMALL_MCU_RULES
 
     target = tvm_target(spec)
     return Lowering(
         target=target,
-        stages=partial(scalar_graph_stages, spec),
+        stages=partial(mcu_graph_stages, spec),
         build=partial(build, target=target),
-        rules=SMALL_MCU_RULES if smaller else MCU_RULES,
+        rules=SMALL_MCU_RULES if smaller else None,
     )

@@ -256,6 +256,25 @@ def check_toolchain_has_a_compiler(spec: TargetSpec) -> None:
         raise _disagree(spec, "[toolchain] cc is empty", "the library is linked by a C compiler")
 
 
+def check_kernels_are_of_a_microcontroller(spec: TargetSpec) -> None:
+    if spec.toolchain.kernels is not None and spec.family != "mcu":
+        raise _disagree(
+            spec,
+            f"[toolchain] kernels is given and family is `{spec.family}`",
+            "only kernels of a microcontroller can be made in more than one way",
+        )
+
+
+def check_vectors_have_llvm_kernels(spec: TargetSpec) -> None:
+    if spec.has_llvm_kernels or spec.lanes(dtype_bits=32) == 1:
+        return
+    raise _disagree(
+        spec,
+        f"[vector] width_bits is {spec.vector.width_bits} and [toolchain] kernels is not `llvm`",
+        "kernels in C99 have no vectors: there it is the width of a general register",
+    )
+
+
 def check_gpu_table_and_family(spec: TargetSpec) -> None:
     if (spec.family == "gpu") == (spec.gpu is not None):
         return
@@ -340,6 +359,8 @@ _CHECKS = (
     check_runner_command,
     check_runner_board,
     check_toolchain_has_a_compiler,
+    check_kernels_are_of_a_microcontroller,
+    check_vectors_have_llvm_kernels,
 )
 
 

@@ -12,6 +12,7 @@ from compiler.board_address import DEFAULT_TIMEOUT_S, BoardAddress
 Family = Literal["cpu", "gpu", "mcu"]
 RegionKind = Literal["ram", "flash"]
 RunnerKind = Literal["native", "emulator", "rpc", "none"]
+KernelKind = Literal["c", "llvm"]
 
 SCHEMA_VERSION = 1
 USUAL_STACK_BYTES = 8_192
@@ -52,6 +53,8 @@ class VectorSpec:
     register_count: int
     # A multiply-add takes one factor from a lane of a register: no broadcast of its own.
     multiplies_by_lane: bool = False
+    # A multiply-add takes one factor from a general register (Helium): likewise.
+    multiplies_by_scalar: bool = False
     # Registers may be shorter: generated code asks the processor (SVE, RVV).
     scalable: bool = False
 
@@ -124,6 +127,8 @@ class ToolchainSpec:
     """The C compiler, as the words of a command."""
 
     cc: tuple[str, ...]
+    # How kernels of a microcontroller are made: C that `cc` compiles, or objects by LLVM.
+    kernels: KernelKind | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,6 +182,11 @@ class TargetSpec:
         return not self.memory
 
     @property
+    def has_llvm_kernels(self) -> bool:
+        """Whether LLVM makes the machine code of kernels; else the toolchain's C compiler does."""
+        return self.family != "mcu" or self.toolchain.kernels == "llvm"
+
+    @property
     def arena_align_bytes(self) -> int:
         """Alignment of an arena that no region describes: a whole vector and a whole line.
 
@@ -197,6 +207,15 @@ class TargetSpec:
         """Return how many elements of `dtype_bits` fit a vector register; at least 1."""
         return max(1, self.vector.width_bits // dtype_bits)
 
+    def with_c_kernels(self) -> TargetSpec:
+        """Return a copy of a microcontroller whose kernels are C: a register holds one number."""
+        lanes = self.lanes(dtype_bits=32)
+        vector = VectorSpec(
+            width_bits=self.vector.width_bits // lanes,
+            register_count=self.vector.register_count * lanes,
+        )
+        return replace(self, vector=vector, toolchain=replace(self.toolchain, kernels="c"))
+
     def with_limits(self, **limits: int | None) -> TargetSpec:
         """Return a copy with these limits replaced; names are the fields of `LimitsSpec`."""
         return replace(self, limits=replace(self.limits, **limits))
@@ -212,7 +231,7 @@ class TargetSpec:
     def fingerprint(self, *, threads: int, tvm_version: str, rule_set_version: str) -> str:
         """Return a sha256 (hex) over everything that changes generated code, nothing else.
 
-        Limits, runner, toolchain, names and sources are left out: a record measured on a board
+        Limits, runner, C compiler, names and sources are left out: a record measured on a board
         holds for the same processor on another board.
         """
         facts = {
@@ -231,6 +250,8 @@ class TargetSpec:
             facts["abi"] = self.llvm.abi
         if self.gpu is not None:
             facts["gpu"] = asdict(self.gpu)
+        if self.toolchain.kernels == "llvm":
+            facts["kernels"] = "llvm"  # of a microcontroller, whose kernels are C else
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:

@@ -12,17 +12,19 @@ from compiler.target_spec import TargetSpec
 def tvm_target(spec: TargetSpec) -> tvm.target.Target:
     """Return the LLVM target with the spec's triple, CPU, features and cores.
 
-    Code for microcontrollers is C: their compiler knows the processor. Of a GPU target it is the
-    host program's; `device_target` is the GPU's.
+    Of a microcontroller whose kernels are C it is C: their compiler knows the processor. Of a GPU
+    target it is the host program's; `device_target` is the GPU's.
     """
-    if spec.family == "mcu":
+    if not spec.has_llvm_kernels:
         return tvm.target.Target({"kind": "c"})
     options: dict[str, Any] = {
         "kind": "llvm",
-        "mtriple": spec.llvm.triple,
+        "mtriple": _whole_triple(spec.llvm.triple),
         "mcpu": spec.llvm.cpu,
         "num-cores": spec.cores.count,
     }
+    if spec.family == "mcu":
+        options["vector-width"] = spec.vector.width_bits  # TVM guesses 128, and says so
     if spec.llvm.features:
         options["mattr"] = list(spec.llvm.features)
     if spec.llvm.float_abi is not None:
@@ -36,12 +38,24 @@ def has_llvm_feature(spec: TargetSpec, feature: str) -> bool:
     """Whether LLVM says that the spec's processor has the feature."""
     options: dict[str, Any] = {
         "kind": "llvm",
-        "mtriple": spec.llvm.triple,
+        "mtriple": _whole_triple(spec.llvm.triple),
         "mcpu": spec.llvm.cpu,
         **({"mattr": list(spec.llvm.features)} if spec.llvm.features else {}),
     }
     has_features = tvm.get_global_func("target.llvm_cpu_has_feature")
     return bool(has_features(feature, tvm.target.Target(options)))
+
+
+def _whole_triple(triple: str) -> str:
+    """Return a triple with its system: ``thumbv7em-none-eabihf`` names none.
+
+    LLVM reads what stands third as the system, so it would not know that the ABI is Arm's, whose
+    helper functions have other names and take floats in general registers: `__aeabi_f2lz`.
+    """
+    words = triple.split("-")
+    if len(words) == 3 and words[2].startswith("eabi"):
+        return "-".join((*words[:2], "unknown", words[2]))
+    return triple
 
 
 def without_scalable_vectors(target: tvm.target.Target) -> tvm.target.Target:

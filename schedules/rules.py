@@ -31,6 +31,7 @@ from schedules.cuda.rows import rows as gpu_rows
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
 from schedules.mcu.matmul import scalar_matmul
+from schedules.mcu.vector_depthwise_conv2d import vector_depthwise_conv2d
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,17 @@ SMALL_MCU_RULES = (
     *MCU_RULES[2:],
 )
 
+# Microcontrollers with vectors, one core and no cache.
+VECTOR_MCU_RULES = (
+    Rule("conv2d", conv2d),
+    Rule("conv2d-columns", conv2d_columns),
+    Rule("conv2d-transpose", conv2d_transpose),
+    Rule("vector-depthwise-conv2d", vector_depthwise_conv2d),
+    Rule("depthwise-conv2d", depthwise_conv2d),
+    Rule("matmul", matmul),
+    Rule("rows", rows),
+)
+
 GPU_RULES = (
     Rule("gpu-product", product),
     Rule("gpu-depthwise-conv2d", gpu_depthwise_conv2d),
@@ -88,4 +100,7 @@ _RULES: dict[str, tuple[tuple[Rule, ...], Fallback]] = {
 
 def rules_for(spec: TargetSpec) -> tuple[tuple[Rule, ...], Fallback]:
     """Return the rules for a target's family, and its fallback."""
-    return _RULES[spec.family]
+    rules, otherwise = _RULES[spec.family]
+    if spec.family == "mcu" and spec.lanes(dtype_bits=32) > 1:
+        return VECTOR_MCU_RULES, otherwise
+    return rules, otherwise

@@ -31,6 +31,19 @@ def host_mcu_spec() -> TargetSpec:
     )
 
 
+def host_vector_mcu_spec() -> TargetSpec:
+    """cortex-m55 with its vectors, its kernels by LLVM for this machine."""
+    host = load_target("host")
+    spec = load_target("cortex-m55")
+    return replace(
+        spec,
+        name="host-vector-mcu",
+        llvm=host.llvm,
+        toolchain=replace(host_mcu_spec().toolchain, kernels="llvm"),
+        runner=RunnerSpec(kind="none"),
+    )
+
+
 def bare_artifact(model: onnx.ModelProto, folder: Path, spec: TargetSpec | None = None) -> Artifact:
     """The artifact of a model for a microcontroller, not verified."""
     path = save(model, folder / "net.onnx")
@@ -42,6 +55,11 @@ def sources(artifact: Artifact) -> list[str]:
     return sorted(str(p.relative_to(artifact.path)) for p in (artifact.path / "src").rglob("*.c"))
 
 
+def objects(artifact: Artifact) -> list[str]:
+    """Objects of kernels that LLVM made, relative to the artifact."""
+    return sorted(str(p.relative_to(artifact.path)) for p in (artifact.path / "src").rglob("*.o"))
+
+
 def run_bare(
     artifact: Artifact, inputs: Mapping[str, np.ndarray], folder: Path
 ) -> dict[str, np.ndarray]:
@@ -50,7 +68,16 @@ def run_bare(
     library = folder / "bare.so"
     flags = (*STRICT, "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-Iinclude", "-Isrc")
     define = f"-DTUNESMITH_PREFIX={manifest.symbol_prefix}"
-    command = ("cc", *flags, define, "-o", str(library), *sources(artifact), "-lm")
+    command = (
+        "cc",
+        *flags,
+        define,
+        "-o",
+        str(library),
+        *sources(artifact),
+        *objects(artifact),
+        "-lm",
+    )
     done = subprocess.run(command, cwd=artifact.path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     given = checked_inputs(tensor_specs(manifest.inputs), inputs)

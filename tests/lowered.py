@@ -16,7 +16,7 @@ from compiler.onnx_import.model import Model
 from compiler.onnx_import.to_relax import to_relax
 from compiler.relax_program import extract_program
 from compiler.scheduling import Workloads, distinct_workloads
-from compiler.stages.graph_stages import gpu_graph_stages, graph_stages, scalar_graph_stages
+from compiler.stages.graph_stages import gpu_graph_stages, graph_stages, mcu_graph_stages
 from compiler.stages.stage import run_stages
 from compiler.target_spec import TargetSpec, load_target
 from compiler.tvm_target import tvm_target
@@ -40,7 +40,7 @@ def loaded(model: onnx.ModelProto) -> Model:
 def staged(model: Model, spec: TargetSpec | None = None, *, until: str | None = None) -> IRModule:
     """The module after all graph stages, or after those before the stage named `until`."""
     spec = spec or fixed_spec()
-    by_family = {"mcu": scalar_graph_stages, "gpu": gpu_graph_stages}
+    by_family = {"mcu": mcu_graph_stages, "gpu": gpu_graph_stages}
     stages = by_family.get(spec.family, graph_stages)(spec)
     names = [stage.name for stage in stages]
     count = len(stages) if until is None else names.index(until)

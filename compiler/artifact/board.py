@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from compiler.artifact.render import render
 from compiler.bare_metal_flags import COMPILE_FLAGS
@@ -64,8 +65,19 @@ def board_of(spec: TargetSpec) -> Board:
     )
 
 
-def board_files(board: Board, prefix: str, code_bytes: int, weight_bytes: int) -> dict[str, str]:
-    """Return the texts of all build files by their place in the artifact."""
+def board_files(
+    board: Board,
+    prefix: str,
+    code_bytes: int,
+    weight_bytes: int,
+    *,
+    kernel_files: Literal["c", "o"] = "c",
+) -> dict[str, str]:
+    """Return the texts of all build files by their place in the artifact.
+
+    Args:
+        kernel_files: how names of kernels' files end: sources or objects.
+    """
     link = render(
         "bare_link.ld.j2",
         target_name=board.target_name,
@@ -88,8 +100,12 @@ def board_files(board: Board, prefix: str, code_bytes: int, weight_bytes: int) -
         "board/link.ld": link,
         "board/startup.c": render("bare_startup.c.j2"),
         "board/toolchain.cmake": toolchain,
-        "CMakeLists.txt": render("CMakeLists_bare.txt.j2", prefix=prefix, flags=flags),
-        "zephyr/CMakeLists.txt": render("zephyr_CMakeLists.txt.j2", prefix=prefix, macro=macro),
+        "CMakeLists.txt": render(
+            "CMakeLists_bare.txt.j2", prefix=prefix, flags=flags, kernel_files=kernel_files
+        ),
+        "zephyr/CMakeLists.txt": render(
+            "zephyr_CMakeLists.txt.j2", prefix=prefix, macro=macro, kernel_files=kernel_files
+        ),
         "zephyr/Kconfig": render("zephyr_Kconfig.j2", prefix=prefix, macro=macro),
         "zephyr/module.yml": render("zephyr_module.yml.j2", prefix=prefix),
     }

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from compiler.artifact.board import Board, board_files
-from compiler.artifact.entry import Linkable, entry_source, example_source, header_source
+from compiler.artifact.elf_symbols import with_prefixed_symbols
+from compiler.artifact.entry import (
+    Linkable,
+    entry_source,
+    example_source,
+    header_source,
+    prefixed_symbol,
+)
 from compiler.artifact.folder import replaced_folder
 from compiler.artifact.json_records import to_json
 from compiler.artifact.link import library_paths
@@ -49,7 +56,8 @@ def write_mcu_artifact(
 ) -> Artifact:
     """As `write.write_artifact`: C sources, a static library of them, and files to build firmware.
 
-    There is no shared library and no session: nothing here could load or thread it.
+    A kernel that LLVM made has no source: its object is among the sources. There is no shared
+    library and no session: nothing here could load or thread it.
 
     Raises:
         ArtifactError: the folder cannot be written, or holds something else.
@@ -99,12 +107,30 @@ def _write_sources(folder: Path, model: Linkable, board: Board) -> list[str]:
         "src/runtime/run.c": (runtime / "run.c").read_bytes(),
         "src/runtime/runtime.h": (runtime / "runtime.h").read_bytes(),
         "examples/main.c": example_source(model),
-        **board_files(board, prefix, code_bytes, len(model.weights.data)),
+        **board_files(
+            board,
+            prefix,
+            code_bytes,
+            len(model.weights.data),
+            kernel_files="c" if all(kernel.source for kernel in _used(model)) else "o",
+        ),
     }
-    texts |= {f"src/kernels/{kernel.name}.c": kernel.source for kernel in _used(model)}
+    for kernel in _used(model):
+        place = f"src/kernels/{kernel.name}"
+        if kernel.source:
+            texts[f"{place}.c"] = kernel.source
+        else:
+            texts[f"{place}.o"] = _object(kernel, prefix)
     for name, text in texts.items():
         write_file(folder / name, text)
     return [f"src/{prefix}.c", f"src/{weights_name}", "src/runtime/run.c"]
+
+
+def _object(kernel: CompiledKernel, prefix: str) -> bytes:
+    """The kernel's object, its symbols with the model's prefix: those of C have it already."""
+    if kernel.source:
+        return kernel.object_code
+    return with_prefixed_symbols(kernel.object_code, lambda symbol: prefixed_symbol(prefix, symbol))
 
 
 def _build(folder: Path, model: Linkable, sources: list[str], toolchain: Toolchain) -> str:
@@ -119,7 +145,7 @@ def _build(folder: Path, model: Linkable, sources: list[str], toolchain: Toolcha
         objects.append(built)
     for kernel in _used(model):
         built = f"{_BUILD_FOLDER}/{kernel.name}.o"
-        write_file(folder / built, kernel.object_code)
+        write_file(folder / built, _object(kernel, model.prefix))
         objects.append(built)
     static = library_paths(model.prefix).static
     (folder / "lib").mkdir()

@@ -62,11 +62,7 @@ def build_kernel(
     kernel = lower_kernel(
         func, name=name, input_count=input_count, target=target, scalable=scalable
     )
-    try:
-        code = _object(kernel.functions, target)
-    except Exception as cause:  # TVM's checks raise many kinds
-        raise no_code(name, cause) from cause
-    return kernel.compiled(name, outcome, code)
+    return kernel.compiled(name, outcome, llvm_object(kernel, name, target))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,9 +168,17 @@ def _symbols(name: str, kernel: PhasedKernel) -> tuple[str, ...]:
     return tuple(f"{name}_p{index}" for index in range(len(kernel.phases)))
 
 
-def _object(functions: IRModule, target: tvm.target.Target) -> bytes:
-    built = tvm.get_global_func("target.build.llvm")(functions, target)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernel.o"
-        built.write_to_file(str(path), "o")
-        return path.read_bytes()
+def llvm_object(kernel: LoweredKernel, name: str, target: tvm.target.Target) -> bytes:
+    """Return the object that LLVM makes of a kernel.
+
+    Raises:
+        UnsupportedError: TVM has no code for it.
+    """
+    try:
+        built = tvm.get_global_func("target.build.llvm")(kernel.functions, target)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "kernel.o"
+            built.write_to_file(str(path), "o")
+            return path.read_bytes()
+    except Exception as cause:  # TVM's checks raise many kinds
+        raise no_code(name, cause) from cause

@@ -11,6 +11,7 @@ from compiler import mach_object
 _EXECUTABLE = 0x4  # SHF_EXECINSTR
 _SYMBOL_TABLE = 2  # SHT_SYMTAB
 _UNDEFINED = 0  # SHN_UNDEF
+_FUNCTION = 2  # STT_FUNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,14 @@ class _Section:
     size: int
     link: int
     entry_size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Symbol:
+    name: str
+    kind: int
+    section: int
+    size: int
 
 
 def _sections(code: bytes) -> list[_Section]:
@@ -52,16 +61,30 @@ def undefined_symbols(code: bytes) -> tuple[str, ...]:
     return tuple(sorted(set(_undefined(code))))
 
 
+def function_bytes(code: bytes) -> dict[str, int]:
+    """Bytes of each function in an ELF object, by its symbol."""
+    return {entry.name: entry.size for entry in _entries(code) if entry.kind == _FUNCTION}
+
+
 def _undefined(code: bytes) -> Iterator[str]:
+    return (entry.name for entry in _entries(code) if entry.name and entry.section == _UNDEFINED)
+
+
+def _entries(code: bytes) -> Iterator[_Symbol]:
+    """What the symbol tables of an ELF object say."""
     wide = code[4] == 2
+    layout = "<IBBHQQ" if wide else "<IIIBBH"
     sections = _sections(code)
     for section in sections:
         if section.kind != _SYMBOL_TABLE:
             continue
-        names = sections[section.link].offset
         for position in range(section.offset, section.offset + section.size, section.entry_size):
-            name = struct.unpack_from("<I", code, position)[0]
-            where = struct.unpack_from("<H", code, position + (6 if wide else 14))[0]
-            if name and where == _UNDEFINED:
-                start = names + name
-                yield code[start : code.index(b"\0", start)].decode()
+            fields = struct.unpack_from(layout, code, position)
+            name, info, where, size = (
+                (fields[0], fields[1], fields[3], fields[5])
+                if wide
+                else (fields[0], fields[3], fields[5], fields[2])
+            )
+            start = sections[section.link].offset + name
+            text = code[start : code.index(b"\0", start)].decode()
+            yield _Symbol(name=text, kind=info & 0xF, section=where, size=size)

@@ -58,7 +58,7 @@ from compiler.stages.operators.depthwise_conv2d import (
 from compiler.stages.operators.resize import blocked_resize2d
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d, winograd_weight
 from compiler.stages.provenance import bindings, is_call_to
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import TargetSpec, VectorSpec
 
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
 BLOCKS = "tunesmith.blocks"
@@ -80,7 +80,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         self,
         mod: IRModule,
         lanes: int,
-        scalable: bool,
+        vector: VectorSpec,
         choose: Callable[[Conv2dSignature], TileGrid | None],
         columns: Callable[[Conv2dSignature], int | None],
         onnx_names: dict[str, str],
@@ -89,7 +89,7 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         super().__init__(mod)
         self._wanted = wanted
         self._lanes = lanes
-        self._scalable = scalable
+        self._vector = vector
         self._choose_winograd = choose
         self._columns_in_lanes = columns
         self._name = ""  # of the variable that is being bound
@@ -193,7 +193,12 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         self, sig: Conv2dSignature, weight: np.ndarray, source: Any, block: int | None
     ) -> Any:
         """`source` plain or blocked, the result blocked if `block` says so."""
-        lanes = conv2d_lanes(sig, self._lanes, scalable=self._scalable)
+        lanes = conv2d_lanes(
+            sig,
+            self._lanes,
+            scalable=self._vector.scalable,
+            by_scalar=self._vector.multiplies_by_scalar,
+        )
         in_block = shape_of(source)[4] if len(shape_of(source)) == 5 else None
         grid = None if in_block is None else self._choose_winograd(sig)
         if grid is None:
@@ -389,7 +394,7 @@ def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRM
 
     lanes = spec.lanes(dtype_bits=32)
     wanted = wanted_blocked(mod["main"], columns)
-    blocker = _Blocker(mod, lanes, spec.vector.scalable, choose, columns, names, wanted)
+    blocker = _Blocker(mod, lanes, spec.vector, choose, columns, names, wanted)
     main = blocker.visit_expr(mod["main"])
     out = blocker.builder_.get()
     out["main"] = main

@@ -48,15 +48,21 @@ def graph_stages(
     )
 
 
-def scalar_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Stage, ...]:
-    """The like for machines without vectors: a block is one channel, every sum is direct."""
+def mcu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Stage, ...]:
+    """The like for microcontrollers: every sum is direct, attention is not fused.
+
+    Without vectors a block is one channel, so that all values stay plain.
+    """
+    lanes = spec.lanes(dtype_bits=32)
+    legalizer = partial(legalize, lanes=lanes, by_scalar=spec.vector.multiplies_by_scalar)
+    if lanes == 1:
+        legalizer = partial(
+            legalize, lanes=1, conv_lanes=SCALAR_CHANNELS, matmul_lanes=SCALAR_COLUMNS
+        )
     return (
         *_model_stages(),
-        Stage("block-layout", partial(block_layout, spec=spec, exact=True)),  # notes: all plain
-        *_kernel_stages(
-            partial(legalize, lanes=1, conv_lanes=SCALAR_CHANNELS, matmul_lanes=SCALAR_COLUMNS),
-            joins_apart,
-        ),
+        Stage("block-layout", partial(block_layout, spec=spec, exact=True)),
+        *_kernel_stages(legalizer, joins_apart),
     )
 
 

@@ -44,14 +44,18 @@ _VIEWS_AND_LIBM: dict[str, Legalizer] = {
 }
 
 
-def legalizers(lanes: int, conv_lanes: int, matmul_lanes: int) -> dict[str, Legalizer]:
+def legalizers(
+    lanes: int, conv_lanes: int, matmul_lanes: int, *, by_scalar: bool
+) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
     return {
         **_VIEWS_AND_LIBM,
         "relax.concat": partial(legalize_concat, otherwise=manipulate._concat),
         "relax.split": partial(legalize_split, otherwise=manipulate._split),
         "relax.strided_slice": partial(legalize_strided_slice, otherwise=index._strided_slice),
-        "relax.nn.conv2d": partial(legalize_conv2d, vector_lanes=lanes, sum_lanes=conv_lanes),
+        "relax.nn.conv2d": partial(
+            legalize_conv2d, vector_lanes=lanes, sum_lanes=conv_lanes, by_scalar=by_scalar
+        ),
         "relax.nn.conv2d_transpose": partial(
             legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
         ),
@@ -63,13 +67,21 @@ def legalizers(lanes: int, conv_lanes: int, matmul_lanes: int) -> dict[str, Lega
             legalize_rms_norm, vector_lanes=lanes, otherwise=nn._nn_rms_norm
         ),
         "relax.matmul": partial(
-            legalize_matmul, vector_lanes=matmul_lanes, otherwise=linear_algebra._matmul
+            legalize_matmul,
+            vector_lanes=matmul_lanes,
+            otherwise=linear_algebra._matmul,
+            by_scalar=by_scalar,
         ),
     }
 
 
 def legalize(
-    mod: IRModule, *, lanes: int, conv_lanes: int | None = None, matmul_lanes: int | None = None
+    mod: IRModule,
+    *,
+    lanes: int,
+    conv_lanes: int | None = None,
+    matmul_lanes: int | None = None,
+    by_scalar: bool = False,
 ) -> IRModule:
     """Return the module in ``call_tir`` form; reshapes and parts that lie together stay views.
 
@@ -77,8 +89,9 @@ def legalize(
         lanes: numbers of 32 bits in a vector.
         conv_lanes: output channels whose weights are packed side by side; a vector if None.
         matmul_lanes: columns of a constant right operand, likewise.
+        by_scalar: a multiply-add takes one factor from a general register.
     """
-    rules = legalizers(lanes, conv_lanes or lanes, matmul_lanes or lanes)
+    rules = legalizers(lanes, conv_lanes or lanes, matmul_lanes or lanes, by_scalar=by_scalar)
     return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape", VIEW])(mod)
 
 

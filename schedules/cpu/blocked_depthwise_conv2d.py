@@ -59,10 +59,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.parallel(shared)
     sch.vectorize(lane)
     sch.unroll(inner_column)
-    _sums_in_registers(sch, conv, depth)
+    sum_taps_in_registers(sch, conv, depth)
 
 
-def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+def sum_taps_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     """Taps outside, the tile's columns unrolled, one vector innermost."""
     *single, column, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
     sch.reorder(*single, tap_y, tap_x, column, lane)

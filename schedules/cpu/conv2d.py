@@ -13,6 +13,7 @@ from schedules import match, roles, steps
 from schedules.cpu.register_tile import (
     FLOAT_BYTES,
     choose_dividing_tile,
+    choose_scalar_tile,
     choose_tile,
     convolution_in_registers,
 )
@@ -41,9 +42,14 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     _, channels, _, width, *out_block = match.axis_extents(sch, epilogue)
     registers = spec.vector.register_count
     by_lane = spec.vector.multiplies_by_lane and match.axis_extents(sch, conv)[-1] == lanes
-    tile = choose_tile(blocks, columns, registers, by_lane=by_lane)
+    by_scalar = spec.vector.multiplies_by_scalar
     if channels * (out_block or [1])[0] != groups * blocks * lanes:
         tile = choose_dividing_tile(blocks, columns, width, registers)
+    elif by_scalar:
+        vectors = max(1, lanes // spec.lanes(dtype_bits=32))
+        tile = choose_scalar_tile(blocks, columns, registers, vectors)
+    else:
+        tile = choose_tile(blocks, columns, registers, by_lane=by_lane)
     store = sch.cache_write(conv, 0, "local")
     positions = match.axis_extents(sch, epilogue)[2:4]
     if positions[0] != rows:  # pointwise: all positions are one row
@@ -89,7 +95,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.parallel(sch.fuse(*outermost) if grouped else shared)
     sch.vectorize(inner[-1])
     depth = len(sch.get_loops(epilogue)) - len(inner)
-    convolution_in_registers(sch, conv, depth, by_lane=by_lane)
+    convolution_in_registers(sch, conv, depth, by_lane=by_lane, by_scalar=by_scalar)
     steps.unroll_tile(sch, store, depth)
 
 

@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_tile
+from schedules.cpu.register_tile import choose_scalar_tile, choose_tile
 from schedules.fused import FusedSum, fused_sum
 
 
@@ -34,7 +34,8 @@ def _schedule(kernel: FusedSum, pad: Any, spec: TargetSpec) -> None:
     sch, conv, epilogue = kernel.sch, kernel.main, kernel.epilogue
     _, groups, group_out, rows, vectors, lanes = match.axis_extents(sch, conv)[:6]
     registers = spec.vector.register_count
-    tile = choose_tile(vectors, group_out, registers)
+    choose = choose_scalar_tile if spec.vector.multiplies_by_scalar else choose_tile
+    tile = choose(vectors, group_out, registers)
     store = sch.cache_write(conv, 0, "local")
     batch, channel, row, column = sch.get_loops(epilogue)
     group, channel = sch.split(channel, factors=[groups, None])

@@ -7,7 +7,11 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_tile, convolution_in_registers
+from schedules.cpu.register_tile import (
+    choose_scalar_tile,
+    choose_tile,
+    convolution_in_registers,
+)
 from schedules.fused import FusedSum, fused_sum
 
 
@@ -37,7 +41,9 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.reorder(batch, outer_row, channel, inner_row, column)
     shared = sch.fuse(batch, outer_row)
     sch.compute_at(store, shared, preserve_unit_loops=True)
-    tile = choose_tile(blocks, columns, spec.vector.register_count)
+    by_scalar = spec.vector.multiplies_by_scalar
+    choose = choose_scalar_tile if by_scalar else choose_tile
+    tile = choose(blocks, columns, spec.vector.register_count)
     batch, group, block, row, column, lane = list(sch.get_loops(store))[1:]
     outer_block, inner_block = sch.split(block, factors=[None, tile.blocks])
     outer_column, inner_column = steps.split_drawn(
@@ -49,5 +55,5 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.compute_at(pad, shared, preserve_unit_loops=True)
     sch.parallel(shared)
     depth = 6  # shared, batch, group, row, outer_block, outer_column
-    convolution_in_registers(sch, conv, depth)
+    convolution_in_registers(sch, conv, depth, by_scalar=by_scalar)
     steps.unroll_tile(sch, store, depth)

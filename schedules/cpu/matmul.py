@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import FLOAT_BYTES, choose_tile
+from schedules.cpu.register_tile import FLOAT_BYTES, choose_scalar_tile, choose_tile
 from schedules.fused import FusedSum, fused_sum
 
 # Steps of k in a row: the loop's own instructions are paid once for all of them.
@@ -42,7 +42,12 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     batch, rows, panels, lanes, depth = match.axis_extents(sch, product)
     registers = spec.vector.register_count
     by_lane = spec.vector.multiplies_by_lane and depth % lanes == 0 and lanes == UNROLLED_DEPTH
-    tile = choose_tile(panels, rows, registers, by_lane=by_lane)
+    by_scalar = spec.vector.multiplies_by_scalar
+    if by_scalar:
+        vectors = max(1, lanes // spec.lanes(dtype_bits=32))
+        tile = choose_scalar_tile(panels, rows, registers, vectors)
+    else:
+        tile = choose_tile(panels, rows, registers, by_lane=by_lane)
     store = sch.cache_write(product, 0, "local")
     leading_axes = len(match.axis_extents(sch, epilogue)) - 1
     if batch == 1:
@@ -71,7 +76,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         sch.parallel(matrices[0])
     else:
         sch.parallel(steps.fuse_loops(sch, [*matrices, group]))
-    _sums_in_registers(sch, product, by_lane=by_lane)
+    _sums_in_registers(sch, product, by_lane=by_lane, by_scalar=by_scalar)
     steps.unroll_tile(sch, store, depth=len(sch.get_loops(store)) - TILE_AXES)
 
 
@@ -103,11 +108,14 @@ def place_pack(sch: s_tir.Schedule, pack: Any, matrices: list[Any]) -> None:
     sch.vectorize(loops[-1])
 
 
-def _sums_in_registers(sch: s_tir.Schedule, product: Any, *, by_lane: bool) -> None:
+def _sums_in_registers(
+    sch: s_tir.Schedule, product: Any, *, by_lane: bool, by_scalar: bool
+) -> None:
     """Depth outside, the tile unrolled, one vector innermost.
 
     Args:
         by_lane: load a vector of each left row at a time; products take its lanes.
+        by_scalar: left elements are in general registers.
     """
     left = steps.read_into_registers(sch, product, 0) if by_lane else None
     *outer, batch, row, panel, lane, k = list(sch.get_loops(product))
@@ -115,8 +123,8 @@ def _sums_in_registers(sch: s_tir.Schedule, product: Any, *, by_lane: bool) -> N
     steps_of_k = steps.largest_divisor(size, UNROLLED_DEPTH)
     outer_k, inner_k = sch.split(k, factors=[None, steps_of_k])
     # Panels inside rows: one broadcast left element is live, beside the panels. Of vectors of
-    # left rows all are live: one vector of a panel beside them.
-    tile = (panel, row) if left else (row, panel)
+    # left rows all are live, and of general registers: one vector of a panel beside them.
+    tile = (panel, row) if left or by_scalar else (row, panel)
     sch.reorder(batch, outer_k, inner_k, *tile, lane)
     if left:
         copy, axes = left

@@ -20,6 +20,13 @@ FLOAT_BYTES = 4
 WEIGHTS_IN_FLIGHT = 2
 # Vectors of output in a tile; many only where there are few positions.
 BLOCK_TILES = (1, 2, 3, 4, 6, 8)
+# Pointers and loop of a step of the reduction, of which LLVM unrolls some.
+STEP_INSTRUCTIONS = 1
+# What a last tile with code of its own costs: LLVM keeps addresses for both in memory. Measured on
+# cortex-m55: 16 and 32 columns take fewer instructions in pairs than in threes with a rest.
+UNEVEN = 1.12
+# Steps of few plain channels and a row of taps that are unrolled: a loop of few steps is dear.
+UNROLLED_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,15 @@ class Tile:
         """Vectors of weights and broadcast inputs loaded for each multiply-add."""
         return (self.blocks + self.columns) / self.accumulators
 
+    def instructions(self, vectors: int) -> int:
+        """Those of one step of the reduction where a vector is multiplied by a general register.
+
+        Args:
+            vectors: in a block.
+        """
+        products_and_weights = (self.accumulators + self.blocks) * vectors
+        return products_and_weights + self.columns + STEP_INSTRUCTIONS
+
     @property
     def cycles(self) -> float:
         """Cycles of one step of the reduction: the slowest of arithmetic, loads and latency."""
@@ -47,6 +63,33 @@ class Tile:
             self.blocks / WEIGHTS_A_CYCLE,
             FMA_LATENCY_CYCLES,
         )
+
+
+def choose_scalar_tile(blocks: int, columns: int, registers: int, vectors: int = 1) -> Tile:
+    """Return the like where one factor of a multiply-add is a general register.
+
+    Inputs are in these: registers hold the accumulators and one vector of weights. Such a machine
+    begins one instruction at a time, so the fewest win.
+
+    Args:
+        vectors: in a block; weights of one block lie together in memory.
+    """
+    most = (registers - 1) // vectors
+    tiles = (
+        Tile(block_tile, tile)
+        for block_tile in range(1, most + 1)
+        if blocks % block_tile == 0
+        for tile in range(1, min(columns, most // block_tile) + 1)
+    )
+
+    def cost(tile: Tile) -> float:
+        whole, rest = divmod(columns, tile.columns)
+        total = float(whole * tile.instructions(vectors))
+        if rest:
+            total = (total + Tile(tile.blocks, rest).instructions(vectors)) * UNEVEN
+        return total * (blocks // tile.blocks)
+
+    return min(tiles, key=cost)
 
 
 def choose_tile(blocks: int, columns: int, registers: int, *, by_lane: bool = False) -> Tile:
@@ -107,7 +150,7 @@ def choose_dividing_tile(blocks: int, columns: int, row: int, registers: int) ->
 
 
 def convolution_in_registers(
-    sch: s_tir.Schedule, conv: Any, depth: int, *, by_lane: bool = False
+    sch: s_tir.Schedule, conv: Any, depth: int, *, by_lane: bool = False, by_scalar: bool = False
 ) -> None:
     """Schedule a convolution's tile: input channels and taps outside, one vector innermost.
 
@@ -115,6 +158,7 @@ def convolution_in_registers(
 
     Args:
         by_lane: load a vector of blocked input channels at a time; products take its lanes.
+        by_scalar: inputs are in general registers.
     """
     if by_lane:
         _sums_by_lane(sch, conv, depth)
@@ -125,9 +169,16 @@ def convolution_in_registers(
     # for the next one, of which the registers cannot hold as many.
     plain = match.extent(sch, inner_channel) == 1
     reduction = [*taps, inner_channel, channel] if plain else [channel, *taps, inner_channel]
-    # Blocks inside columns: one broadcast input is live, beside the weights of all blocks.
-    sch.reorder(batch, group, row, *reduction, column, block, lane)
-    steps.sums_in_registers(sch, conv, reduction[0], (column, block, lane), depth)
+    # Blocks inside columns: one broadcast input is live, beside the weights of all blocks. If
+    # inputs take no vector register: one vector of weights, beside the inputs of all columns.
+    tile = (column, block)
+    outside = reduction
+    if by_scalar:
+        few = match.extent(sch, taps[-1]) * match.extent(sch, channel) <= UNROLLED_STEPS
+        count = 1 if plain and few else len(reduction)
+        outside, tile = reduction[:count], (*reduction[count:], block, column)
+    sch.reorder(batch, group, row, *outside, *tile, lane)
+    steps.sums_in_registers(sch, conv, outside[0], (*tile, lane), depth)
 
 
 def _sums_by_lane(sch: s_tir.Schedule, conv: Any, depth: int) -> None:

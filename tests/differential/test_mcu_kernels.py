@@ -1,4 +1,4 @@
-"""C kernels for microcontrollers against onnxruntime, on this machine; strict C99, no warning."""
+"""Kernels for microcontrollers against onnxruntime, on this machine; strict C99, no warning."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from onnx import helper
 
 from compiler.onnx_import.load import load_model
+from compiler.target_spec import TargetSpec
 from compiler.verification.reference import Reference
 from compiler.verification_inputs import draw_inputs
-from tests.bare_library import bare_artifact, run_bare
+from tests.bare_library import bare_artifact, host_mcu_spec, host_vector_mcu_spec, run_bare
 from tests.onnx_models import conv_net_model, make_model, save, weights
 
 TOLERANCE = 1e-5  # of the largest value: float32 sums in another order
@@ -52,6 +53,24 @@ def _product(rows: int, depth: int, columns: int) -> onnx.ModelProto:
     )
 
 
+def _two_convs(*, depthwise: bool = False) -> onnx.ModelProto:
+    """The second one reads what the first one wrote: in blocks of channels, where there are any."""
+    second: dict[str, Any] = {"group": 16, "strides": [2, 1]} if depthwise else {}
+    shape = (16, 1, 3, 3) if depthwise else (8, 16, 3, 3)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["c", "v"], ["d"], name="second", pads=[1, 1, 1, 1], **second),
+        helper.make_node("Relu", ["d"], ["y"], name="relu"),
+    ]
+    out = [1, 16, 4, 9] if depthwise else [1, 8, 7, 9]
+    return make_model(
+        nodes,
+        inputs={"x": ("float32", [1, 3, 7, 9])},
+        outputs={"y": ("float32", out)},
+        constants={"w": weights(16, 3, 3, 3), "v": weights(*shape, seed=1)},
+    )
+
+
 MODELS = {
     "net": conv_net_model(),
     "conv": _conv([1, 3, 7, 9], [1, 8, 7, 9], (8, 3, 3, 3), pads=[1, 1, 1, 1]),
@@ -66,6 +85,9 @@ MODELS = {
     ),
     "product-row": _product(1, 10, 13),
     "product": _product(5, 7, 8),
+    "product-wide": _product(1, 12, 32),
+    "conv-of-blocks": _two_convs(),
+    "depthwise-of-blocks": _two_convs(depthwise=True),
     "softmax": _unary("Softmax"),
     "sigmoid": _unary("Sigmoid"),
     "tanh": _unary("Tanh"),
@@ -79,10 +101,11 @@ MODELS = {
 }
 
 
+@pytest.mark.parametrize("spec", [host_mcu_spec(), host_vector_mcu_spec()], ids=lambda s: s.name)
 @pytest.mark.parametrize("name", MODELS)
-def test_c_kernels_agree_with_onnxruntime(name: str, tmp_path: Path) -> None:
+def test_kernels_agree_with_onnxruntime(name: str, spec: TargetSpec, tmp_path: Path) -> None:
     model = load_model(save(MODELS[name], tmp_path / "model.onnx"))
-    artifact = bare_artifact(MODELS[name], tmp_path)
+    artifact = bare_artifact(MODELS[name], tmp_path, spec)
     inputs = draw_inputs(model, 5)
     found = run_bare(artifact, inputs, tmp_path)
     for output, expected in Reference(model.source).run(inputs).items():

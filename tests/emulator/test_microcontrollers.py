@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,50 @@ def test_models_pass_on_every_board(name: str, target: str, models: Path, tmp_pa
     needs_tools(target)
     made = compile_model(models / f"{name}.onnx", target=target, output=tmp_path / "out")
     assert json.loads(made.verification_path.read_text())["status"] == "passed"
+
+
+@pytest.mark.emulator
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("cortex-m4f", "mnist_dscnn_f32"),
+        ("cortex-m4f", "mlperf_tiny_ad_autoencoder_f32"),
+        ("cortex-m33", "mnist_dscnn_f32"),
+        ("rv32imac", "mlperf_tiny_ad_autoencoder_f32"),
+        ("cortex-m0plus", "mlperf_tiny_ad_autoencoder_f32"),
+    ],
+)
+def test_models_pass_with_kernels_by_llvm(
+    target: str, name: str, models: Path, tmp_path: Path
+) -> None:
+    needs_tools(target)
+    spec = load_target(target)
+    spec = replace(spec, toolchain=replace(spec.toolchain, kernels="llvm"))
+    made = compile_model(models / f"{name}.onnx", target=spec, output=tmp_path / "out")
+    assert json.loads(made.verification_path.read_text())["status"] == "passed"
+    assert list((made.path / "src/kernels").glob("*.o"))
+
+
+@pytest.mark.emulator
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "most"),  # instructions for each multiply-accumulate, a little above what is measured
+    [("mlperf_tiny_kws_dscnn", 0.60), ("mlperf_tiny_ic_resnet8", 0.57)],
+)
+def test_helium_computes_four_numbers_at_a_time(
+    name: str, most: float, models: Path, tmp_path: Path
+) -> None:
+    needs_tools("cortex-m55")
+    path = models / f"{name}_f32.onnx"
+    made = compile_model(path, target="cortex-m55", output=tmp_path / "out")
+    totals = made.report()["totals"]
+    assert json.loads(made.verification_path.read_text())["status"] == "passed"
+    assert totals["arena_bytes"] <= ARENA_OVER_LOWER_BOUND * totals["lower_bound_bytes"]
+    with open_runner(made) as runner:
+        counted = runner.run([draw_inputs(load_model(path), 0)], count=True)
+    assert counted.instruction_count is not None
+    assert counted.instruction_count <= most * totals["macs"]
 
 
 @pytest.mark.emulator

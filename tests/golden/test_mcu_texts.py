@@ -13,7 +13,7 @@ from tvm.s_tir import Schedule
 from compiler.target_spec import load_target
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
-from tests.lowered import apply_rule, only_kernel
+from tests.lowered import apply_rule, only_kernel, workloads
 from tests.onnx_models import make_model, weights
 
 Golden = Callable[[str], None]
@@ -34,6 +34,17 @@ def _conv(
 
 PADDED = _conv([1, 2, 4, 4], [1, 4, 4, 4], (4, 2, 3, 3), pads=PADS)
 DEPTHWISE = _conv([1, 16, 4, 4], [1, 16, 4, 4], (16, 1, 3, 3), group=16, pads=PADS)
+# The second one reads blocks of channels.
+TWO_CONVOLUTIONS = make_model(
+    [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="first"),
+        helper.make_node("Conv", ["c", "v"], ["d"], name="second", group=4, pads=PADS),
+        helper.make_node("Conv", ["d", "u"], ["y"], name="third"),
+    ],
+    inputs={"x": ("float32", [1, 2, 4, 4])},
+    outputs={"y": ("float32", [1, 4, 4, 4])},
+    constants={"w": weights(4, 2, 1, 1), "v": weights(4, 1, 3, 3), "u": weights(4, 4, 1, 1)},
+)
 PRODUCT = make_model(
     [helper.make_node("MatMul", ["x", "w"], ["y"], name="node")],
     inputs={"x": ("float32", [1, 8])},
@@ -58,6 +69,13 @@ def _text(schedule: Schedule | None) -> str:
 @pytest.mark.parametrize("rule", KERNELS)
 def test_rule(golden: Golden, rule: str) -> None:
     golden(_text(apply_rule(rule, only_kernel(KERNELS[rule], SPEC), SPEC)))
+
+
+def test_vector_depthwise_conv2d(golden: Golden) -> None:
+    spec = load_target("cortex-m55")
+    functions = workloads(TWO_CONVOLUTIONS, spec).functions
+    func = next(f for name, f in functions.items() if name.startswith("depthwise"))
+    golden(_text(apply_rule("vector-depthwise-conv2d", func, spec)))
 
 
 def test_small_conv2d(golden: Golden) -> None:

@@ -13,6 +13,7 @@ from compiler.artifact.library_size import LIBRARY_ERROR
 from compiler.drawn_inputs import drawn_inputs
 from compiler.errors import UnsupportedError
 from compiler.estimate import Amount, Estimate, Verdict, estimate
+from compiler.kernels.build_object import LINK_ERROR
 from compiler.kernels.estimate_c import CODE_ERROR, INSTRUCTION_ERROR
 from compiler.onnx_import.load import load_model
 from compiler.pipeline import compile as compile_model
@@ -67,6 +68,14 @@ def assert_as_built(path: Path, spec: TargetSpec, folder: Path) -> dict[str, Any
 def test_a_board(tmp_path: Path) -> None:
     path = save(conv_net_model(), tmp_path / "net.onnx")
     assert_as_built(path, load_target("cortex-m4f"), tmp_path)
+
+
+def test_a_board_whose_code_llvm_makes(tmp_path: Path) -> None:
+    path, spec = save(conv_net_model(), tmp_path / "net.onnx"), load_target("cortex-m55")
+    totals = assert_as_built(path, spec, tmp_path)
+    made = estimate(load_model(path), spec)
+    assert made.code_bytes is not None
+    assert abs(made.code_bytes - totals["code_bytes"]) <= LINK_ERROR * totals["code_bytes"]
 
 
 def test_code_by_llvm_is_exact(tmp_path: Path) -> None:

@@ -17,7 +17,13 @@ from compiler.errors import LimitError, NotRunnableError, ToolchainError
 from compiler.runners.open_runner import open_runner
 from compiler.target_spec import MemoryRegion, TargetSpec, load_target
 from compiler.toolchain import find_toolchain
-from tests.bare_library import STRICT, bare_artifact, host_mcu_spec, sources
+from tests.bare_library import (
+    STRICT,
+    bare_artifact,
+    host_mcu_spec,
+    host_vector_mcu_spec,
+    sources,
+)
 from tests.onnx_models import conv_net_model
 
 FILES = {
@@ -73,7 +79,11 @@ def test_files_of_the_folder(artifact: Artifact) -> None:
     assert artifact.library_path.name == "libnet.a"
 
 
-def test_library_allocates_nothing_and_writes_no_globals(artifact: Artifact) -> None:
+@pytest.mark.parametrize("name", ["artifact", "of_objects"])
+def test_library_allocates_nothing_and_writes_no_globals(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    artifact = request.getfixturevalue(name)
     said = subprocess.run(
         ("nm", str(artifact.library_path)), capture_output=True, text=True, check=True
     ).stdout
@@ -114,20 +124,54 @@ def test_sources_and_headers_compile_without_warnings(artifact: Artifact, compil
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_same_model_same_bytes(artifact: Artifact, tmp_path: Path) -> None:
-    again = bare_artifact(conv_net_model(), tmp_path)
-    assert again.manifest.files == artifact.manifest.files
+def test_same_model_same_bytes(artifact: Artifact, of_objects: Artifact, tmp_path: Path) -> None:
+    for number, made in enumerate((artifact, of_objects)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        spec = host_vector_mcu_spec() if made is of_objects else host_mcu_spec()
+        assert bare_artifact(conv_net_model(), folder, spec).manifest.files == made.manifest.files
+
+
+@pytest.fixture(scope="module")
+def of_objects(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return bare_artifact(
+        conv_net_model(), tmp_path_factory.mktemp("objects"), host_vector_mcu_spec()
+    )
+
+
+def test_kernels_by_llvm_are_objects_among_the_sources(of_objects: Artifact) -> None:
+    found = set(of_objects.manifest.files) | {"manifest.json"}
+    kernels = {name for name in found if name.startswith("src/kernels/")}
+    assert found - kernels == FILES
+    names = {call["kernel"] for call in of_objects.report()["kernels"]}
+    assert kernels == {f"src/kernels/{name}.o" for name in names}
+    for listed in ("CMakeLists.txt", "zephyr/CMakeLists.txt"):
+        assert "/src/kernels/*.o)" in (of_objects.path / listed).read_text()
+    assert "its kernels' objects" in (of_objects.path / "CMakeLists.txt").read_text()
+
+
+def test_code_that_does_not_fit_as_objects_is_small_c(of_objects: Artifact, tmp_path: Path) -> None:
+    totals = of_objects.report()["totals"]
+    limit = totals["code_bytes"] + totals["weight_bytes"] - 1
+    spec = host_vector_mcu_spec().with_limits(flash_bytes=limit)
+    made = bare_artifact(conv_net_model(), tmp_path, spec)
+    assert not list((made.path / "src/kernels").glob("*.o"))
+    assert list((made.path / "src/kernels").glob("*.c"))
+    names = {call["schedule"]["name"] for call in made.report()["kernels"]}
+    assert "small-scalar-conv2d" in names
 
 
 @pytest.mark.skipif(
     shutil.which("cmake") is None or shutil.which("arm-none-eabi-gcc") is None,
     reason="needs cmake and arm-none-eabi-gcc",
 )
-def test_cmake_builds_the_example(tmp_path: Path) -> None:
-    made = bare_artifact(conv_net_model(), tmp_path, load_target("cortex-m4f"))
+@pytest.mark.parametrize("target", ["cortex-m4f", "cortex-m55"])  # C sources, objects
+def test_cmake_builds_the_example(target: str, tmp_path: Path) -> None:
+    made = bare_artifact(conv_net_model(), tmp_path, load_target(target))
     build = tmp_path / "build"
     toolchain = f"-DCMAKE_TOOLCHAIN_FILE={made.path / 'board/toolchain.cmake'}"
-    flags = "-DCMAKE_C_FLAGS=-Wall -Wextra -pedantic -Werror"
+    processor = " ".join(load_target(target).toolchain.cc[1:])
+    flags = f"-DCMAKE_C_FLAGS={processor} -Wall -Wextra -pedantic -Werror"
     for command in (
         ("cmake", "-S", str(made.path), "-B", str(build), toolchain, flags),
         ("cmake", "--build", str(build)),

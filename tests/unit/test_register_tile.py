@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules.cpu.register_tile import FMAS_A_CYCLE, WEIGHTS_IN_FLIGHT, Tile, choose_tile
+from schedules.cpu.register_tile import (
+    FMAS_A_CYCLE,
+    WEIGHTS_IN_FLIGHT,
+    Tile,
+    choose_scalar_tile,
+    choose_tile,
+)
 
 REGISTERS = [16, 32]
 
@@ -63,3 +69,27 @@ def test_squarer_tile_loads_less() -> None:
 def test_last_tile_counts() -> None:
     # 7 columns are 4 + 3; tiles of 5 leave 2, which wait for their own results.
     assert choose_tile(2, 7, 16) == Tile(2, 4)
+
+
+@given(st.integers(1, 64), st.integers(1, 200), st.sampled_from([1, 2, 4]))
+def test_tile_with_inputs_in_general_registers_fits(
+    blocks: int, columns: int, vectors: int
+) -> None:
+    tile = choose_scalar_tile(blocks, columns, 8, vectors)
+    assert blocks % tile.blocks == 0
+    assert tile.columns <= columns
+    assert tile.accumulators * vectors + 1 <= 8  # and a vector of weights
+
+
+@pytest.mark.parametrize(
+    ("blocks", "columns", "vectors", "tile"),
+    [
+        (8, 125, 2, Tile(1, 3)),  # six sums of seven registers
+        (2, 16, 2, Tile(1, 2)),  # without a rest
+        (8, 5, 2, Tile(1, 3)),  # with one: five single columns load each weight five times
+        (8, 1, 4, Tile(1, 1)),  # a matrix and a vector: four sums
+        (32, 1, 1, Tile(4, 1)),
+    ],
+)
+def test_fewest_instructions_win(blocks: int, columns: int, vectors: int, tile: Tile) -> None:
+    assert choose_scalar_tile(blocks, columns, 8, vectors) == tile

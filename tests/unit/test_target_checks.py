@@ -353,3 +353,26 @@ def test_scalable_vectors_need_sve() -> None:
     checks.check_scalable_vectors_are_sve(
         spec_with({**tables, "llvm": {**arm, "cpu": "neoverse-v1"}}, "vector.scalable", True)
     )
+
+
+def test_only_microcontrollers_choose_how_kernels_are_made() -> None:
+    spec = spec_with(x86_tables(), "toolchain.kernels", "llvm")
+    with pytest.raises(TargetError) as caught:
+        checks.check_kernels_are_of_a_microcontroller(spec)
+    assert caught.value.what == "target birch: [toolchain] kernels is given and family is `cpu`"
+    checks.check_kernels_are_of_a_microcontroller(
+        spec_with(mcu_tables(), "toolchain.kernels", "llvm")
+    )
+
+
+@pytest.mark.parametrize("kernels", ["c", None])
+def test_kernels_in_c_have_no_vectors(kernels: str | None) -> None:
+    tables = mcu_tables()
+    if kernels:
+        tables["toolchain"]["kernels"] = kernels
+    spec = spec_with(tables, "vector.width_bits", 128)
+    with pytest.raises(TargetError) as caught:
+        checks.check_vectors_have_llvm_kernels(spec)
+    assert caught.value.what.endswith("width_bits is 128 and [toolchain] kernels is not `llvm`")
+    tables["toolchain"]["kernels"] = "llvm"
+    checks.check_vectors_have_llvm_kernels(spec_with(tables, "vector.width_bits", 128))

@@ -255,3 +255,19 @@ def test_features_of_another_architecture_are_those_switched_on(tmp_path: Path) 
     path = tmp_path / "hazel-m4.toml"
     path.write_text(MCU)
     assert required_cpu_features(load_target(path)) == ("dsp", "vfp4d16sp")
+
+
+def test_kernels_by_llvm_change_the_fingerprint_and_c_does_not() -> None:
+    spec = load_target("cortex-m4f")
+    c = replace(spec, toolchain=replace(spec.toolchain, kernels="c"))
+    llvm = replace(spec, toolchain=replace(spec.toolchain, kernels="llvm"))
+    assert fingerprint(c) == fingerprint(spec) != fingerprint(llvm)
+
+
+def test_in_c_each_number_has_a_register() -> None:
+    spec = load_target("cortex-m55")
+    c = spec.with_c_kernels()
+    assert (c.vector.width_bits, c.vector.register_count) == (32, 32)
+    assert not c.vector.multiplies_by_scalar
+    assert not c.has_llvm_kernels
+    assert spec.has_llvm_kernels

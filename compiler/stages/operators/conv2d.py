@@ -20,6 +20,9 @@ from compiler.stages.operators.conv2d_signature import (
 from compiler.stages.operators.depthwise_conv2d import depthwise_conv2d
 from schedules import roles
 
+# Of a tile, where inputs are in general registers: six sums in seven registers take 2 x 3.
+CHANNEL_VECTORS = 2
+
 
 def packed_conv2d(
     data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature, out_block: int | None = None
@@ -115,15 +118,20 @@ def pack_conv2d_weight(
     return np.ascontiguousarray(blocked.transpose(0, 1, 3, 5, 6, 4, 2))
 
 
-def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int, *, scalable: bool = False) -> int:
+def conv2d_lanes(
+    sig: Conv2dSignature, vector_lanes: int, *, scalable: bool = False, by_scalar: bool = False
+) -> int:
     """Width of an output-channel block: the target's vector, or less where there are few channels.
 
     With several groups a block must not reach into the next group, so it divides the group.
 
     Args:
         scalable: a block is no register: one that divides the channels wastes nothing.
+        by_scalar: sums of two vectors share each input; a block of both is read in one stream.
     """
     lanes = vector_lanes
+    if by_scalar and sig.group_out_channels % (CHANNEL_VECTORS * lanes) == 0:
+        return CHANNEL_VECTORS * lanes
     block = channel_block(sig.out_channels, vector_lanes) if scalable else None
     if sig.groups == 1 and block is not None:
         return block
@@ -135,7 +143,12 @@ def conv2d_lanes(sig: Conv2dSignature, vector_lanes: int, *, scalable: bool = Fa
 
 
 def legalize_conv2d(
-    builder: relax.BlockBuilder, call: relax.Call, *, vector_lanes: int, sum_lanes: int
+    builder: relax.BlockBuilder,
+    call: relax.Call,
+    *,
+    vector_lanes: int,
+    sum_lanes: int,
+    by_scalar: bool = False,
 ) -> relax.Expr:
     """Lower ``relax.nn.conv2d`` with constant weights to a packed or depthwise kernel.
 
@@ -151,7 +164,7 @@ def legalize_conv2d(
         taps = relax.const(np.ascontiguousarray(weight[:, 0]))
         compute = partial(depthwise_conv2d, sig=sig, vector_lanes=vector_lanes)
         return builder.call_te(compute, call.args[0], taps, primfunc_name_hint="depthwise_conv2d")
-    lanes = conv2d_lanes(sig, sum_lanes)
+    lanes = conv2d_lanes(sig, sum_lanes, by_scalar=by_scalar)
     packed = relax.const(pack_conv2d_weight(weight, sig.groups, lanes))
     compute = partial(packed_conv2d, sig=sig)
     return builder.call_te(compute, call.args[0], packed, primfunc_name_hint="conv2d")

@@ -159,14 +159,34 @@ def matmul_signature(call: relax.Call) -> MatmulSignature | None:
     )
 
 
+def matmul_lanes(sig: MatmulSignature, vector_lanes: int, *, by_scalar: bool = False) -> int:
+    """Width of a panel: the target's vector, or less where there are few columns.
+
+    Args:
+        by_scalar: left elements are in general registers; sums of several vectors share one, and a
+            panel of all of them is read in one stream. Rows share panels: then it is narrower.
+    """
+    vectors = (4, 2) if sig.m == 1 else (2,)
+    if by_scalar:
+        for lanes in (vector_lanes * count for count in vectors):
+            if sig.n % lanes == 0:
+                return lanes
+    return narrowest_lanes(sig.n, vector_lanes)
+
+
 def legalize_matmul(
-    builder: relax.BlockBuilder, call: relax.Call, *, vector_lanes: int, otherwise: Any
+    builder: relax.BlockBuilder,
+    call: relax.Call,
+    *,
+    vector_lanes: int,
+    otherwise: Any,
+    by_scalar: bool = False,
 ) -> relax.Expr:
     """Lower ``relax.matmul`` to a packed kernel; `otherwise` legalizes what does not fit."""
     sig = matmul_signature(call)
     if sig is None:
         return otherwise(builder, call)
-    lanes = narrowest_lanes(sig.n, vector_lanes)
+    lanes = matmul_lanes(sig, vector_lanes, by_scalar=by_scalar)
     left, right = call.args
     shape = tuple(int(extent) for extent in call.ty.shape.values)
     weight = constant_array(right)
