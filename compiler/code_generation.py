@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.device_compiler import DeviceImage
+from compiler.errors import LoweringError
 from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel, KernelMemory, Program
@@ -86,12 +87,7 @@ def generate_by(
     """Run the stages, schedule the kernels and build their code, as `lowering` says."""
     from compiler.onnx_import.to_relax import to_relax
     from compiler.relax_program import extract_program
-    from compiler.scheduling import (
-        distinct_workloads,
-        layout_changes,
-        relax_plan_bytes,
-        schedule_kernel,
-    )
+    from compiler.scheduling import distinct_workloads, layout_changes, relax_plan_bytes
     from compiler.stages.stage import run_stages
 
     may_grow = spec.is_hosted and spec.limits.ram_bytes is None  # else memory is scarce
@@ -107,8 +103,7 @@ def generate_by(
 
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
-        kernel = schedule_kernel(name, func, count, spec, records, lowering.rules)
-        built = lowering.build(kernel.func, name=name, input_count=count, outcome=kernel.outcome)
+        built = build_scheduled(lowering, name, func, count, spec, records)
         return replace(built, layout_changes=layout_changes(func))
 
     report("kernels")
@@ -126,3 +121,27 @@ def generate_by(
         stages=tuple(stage.name for stage in stages),
         relax_plan_bytes=relax_plan_bytes(mod, target),
     )
+
+
+def build_scheduled(
+    lowering: Lowering, name: str, func: Any, input_count: int, spec: TargetSpec, records: Records
+) -> CompiledKernel:
+    """Schedule one kernel and build it with the first schedule that can be lowered.
+
+    Raises:
+        UnsupportedError: the fallback's schedule cannot be lowered either.
+    """
+    from compiler.scheduling import schedule_kernel
+
+    not_lowered: dict[str, str] = {}
+    while True:
+        kernel = schedule_kernel(
+            name, func, input_count, spec, records, lowering.rules, not_lowered
+        )
+        outcome = kernel.outcome
+        try:
+            return lowering.build(kernel.func, name=name, input_count=input_count, outcome=outcome)
+        except LoweringError as failure:
+            if outcome.source == "fallback":
+                raise
+            not_lowered[outcome.name] = f"not lowered: {failure.why}"
