@@ -14,7 +14,7 @@ from compiler.errors import LoweringError
 from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel, KernelMemory, Program
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import Precision, TargetSpec
 from compiler.tuning.store import Records
 
 
@@ -41,6 +41,7 @@ def generate_code(
     records: Records,
     *,
     exact: bool,
+    precision: Precision,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
@@ -49,10 +50,12 @@ def generate_code(
 
     Args:
         exact: no algorithm that trades accuracy for speed (Winograd).
+        precision: float32, the only one of CPUs (`precision.require_precision`).
 
     Raises:
         UnsupportedError: something in the graph cannot be lowered; it is named.
     """
+    del precision
     # TVM takes more than a second to import: bad input should be refused before that.
     from compiler.kernels.build import build_kernel
     from compiler.stages.graph_stages import graph_stages

@@ -13,7 +13,7 @@ from compiler.device_compiler import DeviceImage, find_device_compiler
 from compiler.gpu_limits import check_device_limits, spilling
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import Precision, TargetSpec
 from compiler.tuning.store import Records
 
 
@@ -23,6 +23,7 @@ def generate_gpu_code(
     records: Records,
     *,
     exact: bool,
+    precision: Precision,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
@@ -30,6 +31,9 @@ def generate_gpu_code(
     """As `code_generation.generate_code`; all kernels are one CUDA file, compiled by nvcc or NVRTC.
 
     `exact` changes nothing: there is no Winograd here.
+
+    Args:
+        precision: what tensor cores multiply; float32 uses none.
 
     Raises:
         LimitError: a kernel needs more of a block than the GPU has.
@@ -47,7 +51,7 @@ def generate_gpu_code(
     functions: dict[str, Any] = {}
     lowering = Lowering(
         target=tvm_target(spec),
-        stages=partial(gpu_graph_stages, spec),
+        stages=partial(gpu_graph_stages, spec, precision=precision),
         build=partial(build_gpu_kernel, target=target, functions=functions),
     )
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)

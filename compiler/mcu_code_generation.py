@@ -9,7 +9,7 @@ from pathlib import Path
 from compiler.artifact.names import symbol_prefix
 from compiler.code_generation import GeneratedCode, Lowering, generate_by
 from compiler.onnx_import.model import Model
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import Precision, TargetSpec
 from compiler.toolchain import find_toolchain
 from compiler.tuning.store import Records
 
@@ -20,6 +20,7 @@ def generate_mcu_code(
     records: Records,
     *,
     exact: bool,
+    precision: Precision,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
@@ -27,12 +28,12 @@ def generate_mcu_code(
 ) -> GeneratedCode:
     """As `code_generation.generate_code`; each kernel is C, compiled by the spec's toolchain.
 
-    `exact` changes nothing: there is no Winograd here.
+    `exact` and `precision` change nothing: there is no Winograd here, and nothing but float32.
 
     Args:
         smaller: less scratch and less code, more instructions for a run.
     """
-    del exact
+    del exact, precision
     from compiler.kernels.build_c import build_c_kernel
     from compiler.stages.graph_stages import scalar_graph_stages
     from compiler.tvm_target import tvm_target

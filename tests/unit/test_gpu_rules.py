@@ -14,9 +14,10 @@ from tvm.tirx import PrimFunc
 
 from compiler.stages.operators import gpu_conv2d, gpu_product
 from compiler.stages.operators.rows import softmax_rows
-from compiler.target_spec import GpuSpec, load_target
+from compiler.target_spec import GpuSpec, Precision, load_target
 from schedules import roles
 from schedules.cuda.product_tile import ProductTile, product_tile
+from schedules.cuda.tensor_cores import FACTORS
 from schedules.cuda.threads import gpu_of
 from tests import signatures
 from tests.gpu_cases import CASES, running_sum_model
@@ -72,6 +73,21 @@ def test_product_takes_the_plain_result() -> None:
 )
 def test_product_near_misses(func: PrimFunc) -> None:
     assert apply_rule("gpu-product", func, SPEC) is None
+
+
+@pytest.mark.parametrize(("target", "precision"), [("cuda-sm80", "float32"), ("cuda-sm75", "tf32")])
+def test_tensor_product_near_misses(target: str, precision: Precision) -> None:
+    func = only_kernel(_conv(), SPEC, precision)
+    assert apply_rule("gpu-tensor-product", func, load_target(target)) is None
+    # Of float32, or of a GPU whose tensor cores lack the instruction: the next rule takes it.
+    assert apply_rule("gpu-product", func, load_target(target)) is not None
+
+
+def test_tensor_product_leaves_its_kernel_alone() -> None:
+    func = only_kernel(_conv(), SPEC, "tf32")
+    before = tvm_ffi.structural_hash(func)
+    assert apply_rule("gpu-tensor-product", func, SPEC) is not None
+    assert tvm_ffi.structural_hash(func) == before
 
 
 def _depthwise(after: Callable[[te.Tensor], te.Tensor]) -> PrimFunc:
@@ -153,6 +169,26 @@ def test_tiles_are_large_where_there_are_blocks_for_all_multiprocessors() -> Non
     few = replace(GPU, sm_count=4)
     small, large = (_cost_of(gpu, 1, 256, 256) for gpu in (GPU, few))
     assert small[0] * small[1] < large[0] * large[1]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_tiles_of_tensor_cores_are_whole_instructions(precision: Precision) -> None:
+    for rows, columns in ((1, 1), (20, 300), (4_096, 4_096)):
+        tile = product_tile(1, rows, columns, GPU, precision)
+        assert tile.rows % 32 == 0
+        assert tile.columns % 32 == 0
+        assert tile.depth % FACTORS[precision].steps == 0
+
+
+def test_tiles_are_drawn_with_the_default_as_decision() -> None:
+    """A tuner may take another tile that divides the same operands."""
+    func = only_kernel(_conv(), SPEC)
+    schedule = apply_rule("gpu-product", func, SPEC)
+    assert schedule is not None
+    draws = [i for i in schedule.trace.insts if i.kind.name == "SampleCategorical"]
+    decided = [int(draw.attrs[0][int(schedule.trace.decisions[draw])]) for draw in draws]
+    tile = product_tile(2, 17, 66, GPU)
+    assert decided == [tile.rows // 16, tile.columns // 16, tile.depth]
 
 
 def test_gathered_operands_keep_their_roles() -> None:
