@@ -11,7 +11,7 @@ from tvm import s_tir, tirx
 from tvm.tirx import PrimFunc
 
 from schedules import match, roles
-from schedules.cuda.threads import inline_cheap_producers
+from schedules.cuda.threads import drawn, inline_cheap_producers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +57,7 @@ def drawn_extent(
     default."""
     whole = match.extent(sch, loop)
     fitting = [choice for choice in choices if whole % (unit * choice) == 0]
-    default = tile // unit
-    candidates = sorted({*fitting, default})
-    return sch.sample_categorical(
-        candidates, [1.0 / len(candidates)] * len(candidates), decision=candidates.index(default)
-    )
+    return drawn(sch, fitting, tile // unit)
 
 
 def _flatten_epilogue(sch: s_tir.Schedule, main: Any, epilogue: Any) -> bool:

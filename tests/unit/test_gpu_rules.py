@@ -10,11 +10,14 @@ import onnx
 import pytest
 import tvm_ffi
 from tvm import te
+from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.gpu.launches import launched_kernel
 from compiler.stages.operators import gpu_conv2d, gpu_product
 from compiler.stages.operators.rows import softmax_rows
 from compiler.target_spec import GpuSpec, Precision, load_target
+from compiler.tvm_target import device_target
 from schedules import roles
 from schedules.cuda.product_tile import ProductTile, product_tile
 from schedules.cuda.tensor_cores import FACTORS
@@ -180,15 +183,53 @@ def test_tiles_of_tensor_cores_are_whole_instructions(precision: Precision) -> N
         assert tile.depth % FACTORS[precision].steps == 0
 
 
+def _draws(schedule: Schedule) -> list[Any]:
+    return [i for i in schedule.trace.insts if i.kind.name == "SampleCategorical"]
+
+
+def _decided(schedule: Schedule) -> list[int]:
+    """What was drawn, in order."""
+    decisions = schedule.trace.decisions
+    return [int(draw.attrs[0][int(decisions[draw])]) for draw in _draws(schedule)]
+
+
 def test_tiles_are_drawn_with_the_default_as_decision() -> None:
     """A tuner may take another tile that divides the same operands."""
     func = only_kernel(_conv(), SPEC)
     schedule = apply_rule("gpu-product", func, SPEC)
     assert schedule is not None
-    draws = [i for i in schedule.trace.insts if i.kind.name == "SampleCategorical"]
-    decided = [int(draw.attrs[0][int(schedule.trace.decisions[draw])]) for draw in draws]
     tile = product_tile(2, 17, 66, GPU)
-    assert decided == [tile.rows // 16, tile.columns // 16, tile.depth]
+    assert _decided(schedule) == [tile.rows // 16, tile.columns // 16, tile.depth]
+
+
+@pytest.mark.parametrize(
+    ("rule", "case", "number"),
+    [
+        ("gpu-depthwise-conv2d", "depthwise", 256),  # threads, of 6 x 9 x 11 elements
+        ("gpu-reduction", "gemm-vector", 128),  # parts of a sum
+    ],
+)
+def test_threads_are_drawn_with_the_default_as_decision(rule: str, case: str, number: int) -> None:
+    func = only_kernel(next(one.model for one in CASES if one.name == case), SPEC)
+    schedule = apply_rule(rule, func, SPEC)
+    assert schedule is not None
+    assert _decided(schedule) == [number]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_another_decision_is_a_schedule_too(rule: str) -> None:
+    """The first choice of each draw instead of the default: the kernel is still lowered."""
+    model = next(case.model for case in CASES if rule in case.schedules)
+    func = only_kernel(model, SPEC)
+    schedule = apply_rule(rule, func, SPEC)
+    assert schedule is not None
+    trace = schedule.trace
+    for draw in _draws(schedule):
+        trace = trace.with_decision(draw, 0, remove_postproc=False)
+    other = Schedule(func)
+    trace.apply_to_schedule(other, remove_postproc=False)
+    assert _decided(schedule) == [] or _decided(other) != _decided(schedule)
+    assert launched_kernel(other.mod["main"], "k", device_target(SPEC)).launches
 
 
 def test_gathered_operands_keep_their_roles() -> None:
