@@ -20,11 +20,14 @@ from tests.opencl_run import OpenClKernel, OpenClProgram
 from tests.opencl_source import opencl_source
 
 
-def opencl_program(model: Model, spec: TargetSpec | None = None) -> OpenClProgram:
-    """The model as `compile` makes it for a GPU, but in OpenCL."""
+def opencl_program(
+    model: Model, spec: TargetSpec | None = None, precision: Precision = "float32"
+) -> OpenClProgram:
+    """The model as `compile` makes it for a GPU, but in OpenCL, which has no fp16 here."""
     spec = spec or load_target("cuda-sm80")
     target = device_target(spec, "opencl")
-    return _program(model, spec, staged(model, spec), target, opencl_source)
+    mod = staged(model, spec, precision=precision)
+    return _program(model, spec, mod, target, opencl_source)
 
 
 def cuda_program(

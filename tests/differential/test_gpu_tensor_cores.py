@@ -7,15 +7,12 @@ onnxruntime. What a GPU does with the instructions is not shown by this.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
 from ctypes import c_void_p
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
 from compiler.onnx_import.load import load_model
 from compiler.target_spec import Precision, TargetSpec, load_target
@@ -29,6 +26,7 @@ from tests.host_cuda import HostCuda
 from tests.lowered import loaded
 from tests.opencl_program import cuda_program
 from tests.opencl_run import run_opencl
+from tests.rounded_products import ROUNDED, rounded_reference, to_fp16, to_tf32
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 
@@ -39,37 +37,6 @@ PRODUCTS = [case for case in CASES if PRODUCT in case.schedules]
 # Products of rounded factors are exact in float32, and their sums are as far off as any.
 TOLERANCE = 1e-5
 QUICK = ("conv-strided", "matmul-shared")
-
-
-def _to_tf32(array: np.ndarray) -> np.ndarray:
-    """10 bits of mantissa, ties away from zero."""
-    bits = array.astype(np.float32).view(np.uint32)
-    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFF_E000)).view(np.float32)
-
-
-def _to_fp16(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float16).astype(np.float32)
-
-
-ROUNDED: Mapping[Precision, Callable[[np.ndarray], np.ndarray]] = {
-    "tf32": _to_tf32,
-    "fp16": _to_fp16,
-}
-
-
-def _rounded_reference(
-    case: GpuCase, feed: Mapping[str, np.ndarray], rounded: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """What onnxruntime computes of factors that were rounded before; addends are as they are."""
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
-    factors = set(model.graph.node[0].input[:2])
-    for weight in model.graph.initializer:
-        if weight.name in factors:
-            array = rounded(numpy_helper.to_array(weight))
-            weight.CopyFrom(numpy_helper.from_array(array, weight.name))
-    given = {name: rounded(array) if name in factors else array for name, array in feed.items()}
-    return run_reference(model, given)[0]
 
 
 @pytest.mark.parametrize("precision", ROUNDED)
@@ -88,7 +55,7 @@ def test_product_of_rounded_factors(
     assert made.schedules == {"gpu-tensor-product"}
     feed = draw_inputs(case.model)
     (name, got), *_ = run_opencl(made, feed, HostCuda(tmp_path)).items()
-    want = _rounded_reference(case, feed, ROUNDED[precision])
+    want = rounded_reference(case, feed, ROUNDED[precision])
     assert_close(name, got, want, TOLERANCE)
     exact = run_reference(case.model, feed)[0]
     assert_close(name, got, exact, relative_limit("float32", precision))
@@ -129,7 +96,7 @@ def test_processor_rounds_as_the_gpu_does(tmp_path: Path) -> None:
     buffers: list[c_void_p] = [device.buffer(values.nbytes) for _ in range(3)]
     device.write(buffers[0], values)
     device.launch(device.program(source), "k", (len(values), 1, 1), (1, 1, 1), buffers)
-    for buffer, rounded in zip(buffers[1:], (_to_fp16, _to_tf32), strict=True):
+    for buffer, rounded in zip(buffers[1:], (to_fp16, to_tf32), strict=True):
         found = np.empty_like(values)
         device.read(buffer, found)
         with np.errstate(over="ignore"):
