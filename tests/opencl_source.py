@@ -21,10 +21,11 @@ _FUNCTIONS = ("asin", "acos", "atan", "sinh", "cosh", "tan", "asinh", "acosh", "
 # What a warp's tensor cores do, by each thread for itself: the function of `tensor_cores.cuh`.
 _TENSOR_CORES = """
 float tunesmith_tf32(float value) { return as_float((as_uint(value) + 0x1000u) & ~0x1fffu); }
-void tunesmith_product(float *sums, int sums_stride, __local const float *left, int left_stride,
-                       __local const float *right, int right_stride, int lane_stride) {
-  for (int i = 0; i < 2; ++i)
-    for (int j = 0; j < 2; ++j)
+void tunesmith_product(int rows, int columns, float *sums, int sums_stride,
+                       __local const float *left, int left_stride, __local const float *right,
+                       int right_stride, int lane_stride) {
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; ++j)
       for (int k = 0; k < 8; ++k)
         sums[i * sums_stride + j] += left[i * left_stride + k] * right[j * right_stride + k];
 }

@@ -18,8 +18,6 @@ from schedules.cuda.tensor_cores import (
     FACTORS,
     LANE_COLUMNS,
     LANE_ROWS,
-    SUM_COLUMNS,
-    SUM_ROWS,
     product_intrinsic,
 )
 
@@ -42,12 +40,12 @@ class _Loops:
 
 
 def tensor_product(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
-    """A block of 2 x 4 warps computes a tile, each warp some 16 x 8 sums at a time.
+    """A block of 2 x 4 warps computes a tile, each thread some rows x columns of it.
 
     Matches: what `product` does, if its factors are rounded to what the GPU's tensor cores take.
     before: for b, row, column: for k
     after:  blocks b, tile of rows, tile of columns: warps: threads: for a step of k: gather both
-            operands' tiles in shared memory; for k/steps, rows/2, columns/2: the intrinsic
+            operands' tiles in shared memory; for k/steps: the intrinsic
     """
     kernel = product_kernel(func)
     if kernel is None or spec.gpu is None:
@@ -65,12 +63,9 @@ def tensor_product(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     _share(sch, kernel.right, loops.step, loops.columns, bits)
     sch.decompose_reduction(main, loops.step)
     several, steps = sch.split(loops.inner, factors=[None, FACTORS[precision].steps])
-    rows, row = sch.split(loops.row, factors=[None, SUM_ROWS])
-    columns, column = sch.split(loops.column, factors=[None, SUM_COLUMNS])
-    sch.reorder(several, rows, columns, row, column, steps)
-    for loop in (several, rows, columns):
-        sch.unroll(loop)
-    sch.tensorize(row, product_intrinsic(precision))
+    sch.reorder(several, loops.row, loops.column, steps)
+    sch.unroll(several)
+    sch.tensorize(loops.row, product_intrinsic(precision, loops.rows, loops.columns))
     return sch
 
 

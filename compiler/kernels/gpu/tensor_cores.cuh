@@ -41,33 +41,45 @@ TUNESMITH_DEVICE void tunesmith_mma_m16n8k16_f16(float *sums, const unsigned *le
 }
 #endif
 
-/* The lane's 2 x 2 sums += products of its rows and columns over 8 words of each: 8 steps of TF32,
- * 16 of fp16. Operands lie along the sum; `left` and `right` are the lane's first row and column.
+/* The lane's rows x columns sums += products of its rows and columns over 8 words of each: 8 steps
+ * of TF32, 16 of fp16. Operands lie along the sum; `left` and `right` are the lane's first row and
+ * column. Each is loaded once, for all instructions: rows and columns are even, at most 8.
  *
- * sums_stride: from a row of sums to the next; left_stride, right_stride: from the lane's first row
- * or column to its second; lane_stride: from a column to that of the next lane; all in elements.
+ * sums_stride: from a row of sums to the next; left_stride, right_stride: from a row or column of
+ * the lane to its next; lane_stride: from a column to that of the next lane; all in elements.
  */
 template <typename Element>
-TUNESMITH_DEVICE void tunesmith_product(float *sums, int sums_stride, const Element *left,
-                                        int left_stride, const Element *right, int right_stride,
-                                        int lane_stride) {
+TUNESMITH_DEVICE void tunesmith_product(int rows, int columns, float *sums, int sums_stride,
+                                        const Element *left, int left_stride, const Element *right,
+                                        int right_stride, int lane_stride) {
   const int g = (int)threadIdx.x >> 2, t = (int)threadIdx.x & 3;
   const int word = 4 / (int)sizeof(Element);
   const Element *column = right + ((g >> 1) - t) * lane_stride + (g & 1) * right_stride;
-  unsigned of_left[4], of_right[2];
+  unsigned of_left[4][4], of_right[4][2];
+#pragma unroll
   for (int part = 0; part < 2; ++part) {
     const int step = (t + 4 * part) * word;
-    of_left[2 * part] = *(const unsigned *)(left + step);
-    of_left[2 * part + 1] = *(const unsigned *)(left + left_stride + step);
-    of_right[part] = *(const unsigned *)(column + step);
+#pragma unroll
+    for (int i = 0; i < rows; ++i)
+      of_left[i / 2][2 * part + i % 2] = *(const unsigned *)(left + i * left_stride + step);
+#pragma unroll
+    for (int j = 0; j < columns; j += 2)
+      of_right[j / 2][part] = *(const unsigned *)(column + j * right_stride + step);
   }
-  float mine[4] = {sums[0], sums[1], sums[sums_stride], sums[sums_stride + 1]};
-  if constexpr (sizeof(Element) == 4)
-    tunesmith_mma_m16n8k8_tf32(mine, of_left, of_right);
-  else
-    tunesmith_mma_m16n8k16_f16(mine, of_left, of_right);
-  sums[0] = mine[0];
-  sums[1] = mine[1];
-  sums[sums_stride] = mine[2];
-  sums[sums_stride + 1] = mine[3];
+#pragma unroll
+  for (int i = 0; i < rows; i += 2) {
+#pragma unroll
+    for (int j = 0; j < columns; j += 2) {
+      float *first = sums + i * sums_stride + j, *second = first + sums_stride;
+      float mine[4] = {first[0], first[1], second[0], second[1]};
+      if constexpr (sizeof(Element) == 4)
+        tunesmith_mma_m16n8k8_tf32(mine, of_left[i / 2], of_right[j / 2]);
+      else
+        tunesmith_mma_m16n8k16_f16(mine, of_left[i / 2], of_right[j / 2]);
+      first[0] = mine[0];
+      first[1] = mine[1];
+      second[0] = mine[2];
+      second[1] = mine[3];
+    }
+  }
 }
