@@ -2,8 +2,8 @@
 
 A warp multiplies 16 rows by 8 columns over some steps of the sum. Of the 128 sums a thread has
 2 x 2, of several such tiles more. To TIR it is this thread that adds up products of its own rows
-and columns; that it reads others of the warp's tile, for the other threads, is the function's affair
-(`compiler/kernels/gpu/tensor_cores.cuh`). So a schedule computes the same without the intrinsic.
+and columns; that it reads others of the warp's tile, for the other threads, is the affair of the
+function (`compiler/kernels/gpu/tensor_cores.cuh`). So a schedule computes the same without it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ FACTORS: Mapping[Precision, Factors] = {
     "fp16": Factors(dtype="float16", bits=16, steps=16),
 }
 
-# C[rows, columns] += A[rows, 1, steps] * B[columns, 1, steps]; between two rows of A lie those of other threads.
+# C[rows, columns] += A[rows, 1, steps] * B[columns, 1, steps]: between two rows of A lie those of
+# other threads.
 _BUFFERS = """
-    A = T.match_buffer(a, ({rows}, 1, {steps}), "{dtype}", offset_factor=1, scope="shared"{a_strides})
-    B = T.match_buffer(b, ({columns}, 1, {steps}), "{dtype}", offset_factor=1, scope="shared"{b_strides})
+    A = T.match_buffer(a, ({rows}, 1, {steps}), "{dtype}", offset_factor=1,
+        scope="shared"{a_strides})
+    B = T.match_buffer(b, ({columns}, 1, {steps}), "{dtype}", offset_factor=1,
+        scope="shared"{b_strides})
     C = T.match_buffer(c, ({rows}, {columns}), "float32", offset_factor=1, scope="local"{c_strides})
     with T.sblock("root"):
         T.reads(C[0:{rows}, 0:{columns}], A[0:{rows}, 0:1, 0:{steps}],
