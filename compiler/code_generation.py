@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from compiler.device_compiler import DeviceImage
+from compiler.errors import LoweringError
 from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel, KernelMemory, Program
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import Precision, TargetSpec
 from compiler.tuning.store import Records
 
 
@@ -55,6 +56,7 @@ def generate_code(
     records: Records,
     *,
     exact: bool,
+    precision: Precision,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
@@ -63,10 +65,12 @@ def generate_code(
 
     Args:
         exact: no algorithm that trades accuracy for speed (Winograd).
+        precision: float32, the only one of CPUs (`precision.require_precision`).
 
     Raises:
         UnsupportedError: something in the graph cannot be lowered; it is named.
     """
+    del precision
     # TVM takes more than a second to import: bad input should be refused before that.
     from compiler.kernels.build import build_kernel
     from compiler.stages.graph_stages import graph_stages
@@ -101,12 +105,7 @@ def generate_by(
     """Run the stages, schedule the kernels and build their code, as `lowering` says."""
     from compiler.onnx_import.to_relax import to_relax
     from compiler.relax_program import extract_program
-    from compiler.scheduling import (
-        distinct_workloads,
-        layout_changes,
-        relax_plan_bytes,
-        schedule_kernel,
-    )
+    from compiler.scheduling import distinct_workloads, layout_changes, relax_plan_bytes
     from compiler.stages.stage import run_stages
 
     may_grow = spec.is_hosted and spec.limits.ram_bytes is None  # else memory is scarce
@@ -122,8 +121,7 @@ def generate_by(
 
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
-        kernel = schedule_kernel(name, func, count, spec, records, lowering.rules)
-        built = lowering.build(kernel.func, name=name, input_count=count, outcome=kernel.outcome)
+        built = build_scheduled(lowering, name, func, count, spec, records)
         return replace(built, layout_changes=layout_changes(func))
 
     report("kernels")
@@ -141,3 +139,27 @@ def generate_by(
         stages=tuple(stage.name for stage in stages),
         relax_plan_bytes=relax_plan_bytes(mod, target),
     )
+
+
+def build_scheduled(
+    lowering: Lowering, name: str, func: Any, input_count: int, spec: TargetSpec, records: Records
+) -> CompiledKernel:
+    """Schedule one kernel and build it with the first schedule that can be lowered.
+
+    Raises:
+        UnsupportedError: the fallback's schedule cannot be lowered either.
+    """
+    from compiler.scheduling import schedule_kernel
+
+    not_lowered: dict[str, str] = {}
+    while True:
+        kernel = schedule_kernel(
+            name, func, input_count, spec, records, lowering.rules, not_lowered
+        )
+        outcome = kernel.outcome
+        try:
+            return lowering.build(kernel.func, name=name, input_count=input_count, outcome=outcome)
+        except LoweringError as failure:
+            if outcome.source == "fallback":
+                raise
+            not_lowered[outcome.name] = f"not lowered: {failure.why}"

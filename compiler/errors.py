@@ -28,6 +28,10 @@ class UnsupportedError(CompilerError):
     """The model uses an operator, type or shape that cannot be compiled."""
 
 
+class LoweringError(UnsupportedError):
+    """A kernel cannot be lowered with the schedule that it has; another schedule may do."""
+
+
 class TargetError(CompilerError):
     """A target name or target specification is wrong."""
 

@@ -101,6 +101,7 @@ def estimate(
         spec,
         NO_RECORDS,
         exact=False,
+        precision="float32",
         jobs=jobs,
         dump_stages=None,
         report=report,

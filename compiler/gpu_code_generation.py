@@ -13,7 +13,7 @@ from compiler.device_compiler import DeviceImage, find_device_compiler
 from compiler.gpu_limits import check_device_limits, spilling
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import Precision, TargetSpec
 from compiler.tuning.store import Records
 
 
@@ -23,6 +23,7 @@ def generate_gpu_code(
     records: Records,
     *,
     exact: bool,
+    precision: Precision,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
@@ -30,6 +31,9 @@ def generate_gpu_code(
     """As `code_generation.generate_code`; all kernels are one CUDA file, compiled by nvcc or NVRTC.
 
     `exact` changes nothing: there is no Winograd here.
+
+    Args:
+        precision: what tensor cores multiply; float32 uses none.
 
     Raises:
         LimitError: a kernel needs more of a block than the GPU has.
@@ -42,7 +46,7 @@ def generate_gpu_code(
 
     assert spec.gpu is not None, spec.name
     functions: dict[str, Any] = {}
-    lowering = _lowering(spec, functions)
+    lowering = _lowering(spec, functions, precision)
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
     report("device-code")
     source = cuda_source(functions, device_target(spec)) if functions else ""
@@ -62,17 +66,19 @@ def estimate_gpu_code(
     records: Records,
     *,
     exact: bool,
+    precision: Precision,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
 ) -> EstimatedCode:
     """As `generate_gpu_code`, without compiling for the device: the size of its code is unknown."""
     del exact
-    code = generate_by(_lowering(spec, {}), model, spec, records, jobs, dump_stages, report)
+    lowering = _lowering(spec, {}, precision)
+    code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
     return EstimatedCode(code=code, code_error=None)
 
 
-def _lowering(spec: TargetSpec, functions: dict[str, Any]) -> Lowering:
+def _lowering(spec: TargetSpec, functions: dict[str, Any], precision: Precision) -> Lowering:
     """What is done before device code; its functions are put into `functions`."""
     from compiler.kernels.gpu.build import build_gpu_kernel
     from compiler.stages.graph_stages import gpu_graph_stages
@@ -80,7 +86,7 @@ def _lowering(spec: TargetSpec, functions: dict[str, Any]) -> Lowering:
 
     return Lowering(
         target=tvm_target(spec),
-        stages=partial(gpu_graph_stages, spec),
+        stages=partial(gpu_graph_stages, spec, precision=precision),
         build=partial(build_gpu_kernel, target=device_target(spec), functions=functions),
     )
 

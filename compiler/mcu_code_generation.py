@@ -10,7 +10,7 @@ from compiler.artifact.names import symbol_prefix
 from compiler.code_generation import EstimatedCode, GeneratedCode, Lowering, generate_by
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import Precision, TargetSpec
 from compiler.toolchain import find_toolchain
 from compiler.tuning.store import Records
 
@@ -21,6 +21,7 @@ def generate_mcu_code(
     records: Records,
     *,
     exact: bool,
+    precision: Precision,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
@@ -28,12 +29,12 @@ def generate_mcu_code(
 ) -> GeneratedCode:
     """As `code_generation.generate_code`; kernels are C that the toolchain compiles, or LLVM's.
 
-    `exact` changes nothing: there is no Winograd here.
+    `exact` and `precision` change nothing: there is no Winograd here, and nothing but float32.
 
     Args:
         smaller: less scratch and less code, more instructions for a run: always C, without vectors.
     """
-    del exact
+    del exact, precision
     from compiler.kernels.build_c import build_c_kernel
     from compiler.kernels.build_object import build_object_kernel
 
@@ -54,6 +55,7 @@ def estimate_mcu_code(
     records: Records,
     *,
     exact: bool,
+    precision: Precision,
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
@@ -63,7 +65,7 @@ def estimate_mcu_code(
 
     What would be C is counted, neither written nor compiled; LLVM's objects are not linked.
     """
-    del exact
+    del exact, precision
     from compiler.kernels.build_object import LINK_ERROR, unlinked_object_kernel
     from compiler.kernels.estimate_c import (
         CODE_ERROR,

@@ -20,8 +20,9 @@ from compiler.limits import check_library_limit, with_limits
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
+from compiler.precision import require_precision
 from compiler.running_limits import check_running_limits
-from compiler.target_spec import TargetSpec, load_target, required_cpu_features
+from compiler.target_spec import Precision, TargetSpec, load_target, required_cpu_features
 from compiler.toolchain import Toolchain, find_toolchain
 from compiler.tuning.store import NO_RECORDS, Records, read_records
 from compiler.verification_inputs import check_inputs, read_inputs
@@ -59,6 +60,7 @@ def compile(  # the verb of the command line
     values: Mapping[str, float | int | bool] | None = None,
     threads: int | None = None,
     exact: bool = False,
+    precision: Precision = "float32",
     records: str | Path | None = None,
     inputs: str | Path | Mapping[str, np.ndarray] | None = None,
     limits: Mapping[str, int] | None = None,
@@ -78,6 +80,8 @@ def compile(  # the verb of the command line
         values: values for scalar inputs that become constants, by input name.
         threads: how many threads a session uses unless told otherwise; the target's cores if None.
         exact: no algorithm that trades accuracy for speed (Winograd).
+        precision: what the factors of convolutions and matrix products are rounded to where the
+            target multiplies such numbers faster; sums are float32.
         records: a folder of tuning records; None uses no record.
         inputs: arrays for the check, or an .npz file with them; drawn from the model if None.
         limits: replace the target's limits, by name (``ram_bytes``).
@@ -93,6 +97,7 @@ def compile(  # the verb of the command line
     """
     spec = target if isinstance(target, TargetSpec) else load_target(target)
     spec = with_limits(spec, limits or {})
+    require_precision(spec, precision)
     family = family_build(spec)
     toolchain = find_toolchain(spec.toolchain.cc)
     report("load")
@@ -114,6 +119,7 @@ def compile(  # the verb of the command line
         options={
             "threads": threads,
             "exact": exact,
+            "precision": precision,
             "weights": weights,
             "records": records is not None,
         },
@@ -129,6 +135,7 @@ def compile(  # the verb of the command line
             spec.with_cores(threads),
             build.records,
             exact=exact,
+            precision=precision,
             jobs=jobs,
             dump_stages=dump_folder,
             report=report,

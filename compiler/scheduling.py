@@ -132,18 +132,23 @@ def schedule_kernel(
     spec: TargetSpec,
     records: Records = NO_RECORDS,
     given_rules: tuple[Rule, ...] | None = None,
+    not_lowered: Mapping[str, str] | None = None,
 ) -> ScheduledKernel:
     """Return the kernel with the schedule of its record, else of the first rule that takes it.
 
     Args:
         given_rules: instead of those of the target's family.
+        not_lowered: records and rules whose schedule could not be lowered, and why: passed over.
 
     Raises:
         UnsupportedError: no schedule could be applied, not even the fallback.
     """
+    failures = not_lowered or {}
     record = records.schedules.get(workload_hash(func))
     no_record = "no record"
-    if record is not None:
+    if record is not None and record.id in failures:
+        no_record = f"record {record.id} cannot be used ({failures[record.id]})"
+    elif record is not None:
         try:
             schedule = _replayed(func, record)
         except PrimitiveError as failure:
@@ -153,18 +158,16 @@ def schedule_kernel(
             return _scheduled(name, schedule, input_count, outcome)
     rules, fallback = rules_for(spec)
     rules = rules if given_rules is None else given_rules
-    refused = []
+    refused: list[str] = []
+    failed: list[str] = []
     for rule in rules:
-        try:
-            schedule = rule.apply(func, spec)
-        except PrimitiveError as failure:
-            # A kernel of the rule's kind that its steps do not fit: slower, but still right.
-            refused.append(f"{rule.name} (failed: {_first_line(failure)})")
-            continue
+        schedule, failed_how = _tried(rule, func, spec, failures.get(rule.name))
         if schedule is not None:
-            outcome = ScheduleOutcome(source="rule", name=rule.name, reason=no_record)
+            reason = "; ".join([no_record, *failed])
+            outcome = ScheduleOutcome(source="rule", name=rule.name, reason=reason)
             return _scheduled(name, schedule, input_count, outcome)
-        refused.append(rule.name)
+        refused.append(f"{rule.name} ({failed_how})" if failed_how else rule.name)
+        failed += [refused[-1]] if failed_how else []
     try:
         schedule, kind = fallback(func, spec)
     except Exception as cause:
@@ -177,6 +180,19 @@ def schedule_kernel(
         source="fallback", name=kind, reason=f"{no_record}; not for {', '.join(refused)}"
     )
     return _scheduled(name, schedule, input_count, outcome)
+
+
+def _tried(
+    rule: Rule, func: PrimFunc, spec: TargetSpec, not_lowered: str | None
+) -> tuple[Schedule | None, str]:
+    """The rule's schedule, else None and how the rule failed; empty if it is for other kernels."""
+    if not_lowered is not None:
+        return None, f"failed: {not_lowered}"
+    try:
+        return rule.apply(func, spec), ""
+    except PrimitiveError as failure:
+        # A kernel of the rule's kind that its steps do not fit: slower, but still right.
+        return None, f"failed: {_first_line(failure)}"
 
 
 def trace_json(schedule: Schedule) -> list[Any]:

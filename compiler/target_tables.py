@@ -11,6 +11,8 @@ from compiler.board_address import DEFAULT_TIMEOUT_S, BoardAddress
 
 Family = Literal["cpu", "gpu", "mcu"]
 RegionKind = Literal["ram", "flash"]
+# What the factors of convolutions and matrix products are rounded to; all sums are float32.
+Precision = Literal["float32", "tf32", "fp16"]
 RunnerKind = Literal["native", "emulator", "rpc", "none"]
 KernelKind = Literal["c", "llvm"]
 
@@ -96,6 +98,18 @@ class GpuSpec:
         """Major and minor version: (8, 0) of sm_80."""
         digits = self.arch.removeprefix("sm_")
         return int(digits[:-1]), int(digits[-1])
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What products can be computed in: float32, and what tensor cores have.
+
+        Source: PTX ISA 9.0, table of the target architectures of ``mma``.
+        """
+        reduced: tuple[tuple[Precision, tuple[int, int]], ...] = (
+            ("tf32", (8, 0)),
+            ("fp16", (7, 5)),
+        )
+        return ("float32", *(one for one, least in reduced if self.compute_capability >= least))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -105,7 +105,7 @@ def check(
         opened = with_vector_bits(opened, vector_bits)
     runner, refusal = _open(opened, board)
     if runner is None:
-        result = _not_run(refusal)
+        result = _not_run(refusal, opened)
     else:
         _check_same_interface(opened, model)
         with runner:
@@ -113,7 +113,7 @@ def check(
             try:
                 result = _check(runner, model, trial, per_kernel=per_kernel)
             except OtherProcessorError as refusal:
-                result = _not_run(f"{refusal.what}: {refusal.why}")
+                result = _not_run(f"{refusal.what}: {refusal.why}", opened)
         if result.status is Status.FAILED and opened.manifest.model.digest != model.digest:
             other = "this is not the ONNX file that was compiled (another sha256)"
             result = replace(result, reason=f"{result.reason}; {other}")
@@ -163,14 +163,16 @@ def _listing(tensors: Sequence[tuple[str, str, tuple[int, ...]]]) -> str:
     return ", ".join(f"{name} {dtype}{list(shape)}" for name, dtype, shape in tensors) or "none"
 
 
-def whole_model_tolerance(walk: GraphWalk, name: str, dtype: str) -> Tolerance:
-    """The rule for a model output: quanta behind a quantizer, else by dtype."""
+def whole_model_tolerance(
+    walk: GraphWalk, name: str, dtype: str, precision: str = "float32"
+) -> Tolerance:
+    """The rule for a model output: quanta behind a quantizer, else by dtype and precision."""
     is_float = np.dtype(dtype).kind == "f"
     if not is_float and not walk.is_quantized_integer(name):
-        return float_tolerance(dtype)
+        return float_tolerance(dtype, precision)
     quantum = walk.quantum(name)
     if quantum is None:
-        return float_tolerance(dtype)
+        return float_tolerance(dtype, precision)
     return Tolerance(
         unit=Unit.QUANTA, limit=WHOLE_MODEL_QUANTA, quantum=quantum if is_float else 1.0
     )
@@ -198,6 +200,7 @@ def _check(runner: Runner, model: Model, trial: Trial, *, per_kernel: bool) -> V
         reference_uncertainty=trial.uncertainty,
         onnxruntime_version=version(),
         machine=runner.machine,
+        precision=runner.artifact.manifest.precision,
     )
     if trial.unexercised:
         reasons = "; ".join(f"output {name!r} {why}" for name, why in trial.unexercised.items())
@@ -221,7 +224,9 @@ def _compare_outputs(runner: Runner, model: Model, trial: Trial) -> tuple[Compar
     found = runner.run(trial.inputs).outputs
     figures = []
     for info in model.outputs:
-        tolerance = whole_model_tolerance(walk, info.name, info.dtype)
+        tolerance = whole_model_tolerance(
+            walk, info.name, info.dtype, runner.artifact.manifest.precision
+        )
         pairs = zip(trial.expected, found, strict=True)
         figures.append(
             worst(
@@ -234,7 +239,7 @@ def _compare_outputs(runner: Runner, model: Model, trial: Trial) -> tuple[Compar
     return tuple(figures)
 
 
-def _not_run(reason: str) -> Verification:
+def _not_run(reason: str, artifact: Artifact) -> Verification:
     return Verification(
         status=Status.NOT_RUN,
         reason=reason,
@@ -246,6 +251,7 @@ def _not_run(reason: str) -> Verification:
         reference_uncertainty=0.0,
         onnxruntime_version=version(),
         machine=this_machine(),
+        precision=artifact.manifest.precision,
     )
 
 

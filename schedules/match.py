@@ -46,7 +46,12 @@ def name(sch: s_tir.Schedule, block: Any) -> str:
 
 def role(sch: s_tir.Schedule, block: Any) -> str | None:
     """What the stage that made the block said it is, None if nothing."""
-    value = sch.get(block).annotations.get(ROLE)
+    return word(sch, block, ROLE)
+
+
+def word(sch: s_tir.Schedule, block: Any, key: str) -> str | None:
+    """A word that a stage wrote on the block, None if it wrote none."""
+    value = sch.get(block).annotations.get(key)
     return None if value is None else str(value)
 
 

@@ -40,6 +40,7 @@ GPU_COLUMNS = "tunesmith.gpu-columns"
 GPU_TILE_ROWS = "tunesmith.gpu-tile-rows"
 GPU_TILE_COLUMNS = "tunesmith.gpu-tile-columns"
 GPU_TILE_DEPTH = "tunesmith.gpu-tile-depth"
+GPU_PRECISION = "tunesmith.gpu-precision"  # a word; not there where factors are float32
 GPU_DEPTHWISE = "gpu-depthwise"  # [N, C, OH, OW] over the taps, padding within
 
 # Loop annotation: a nest over lanes, columns and what is summed, for a function of the runtime.

@@ -28,6 +28,7 @@ from schedules.cuda.fallback import fallback as gpu_fallback
 from schedules.cuda.product import product
 from schedules.cuda.reduction import reduction
 from schedules.cuda.rows import rows as gpu_rows
+from schedules.cuda.tensor_product import tensor_product
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
 from schedules.mcu.matmul import scalar_matmul
@@ -85,6 +86,7 @@ VECTOR_MCU_RULES = (
 )
 
 GPU_RULES = (
+    Rule("gpu-tensor-product", tensor_product),
     Rule("gpu-product", product),
     Rule("gpu-depthwise-conv2d", gpu_depthwise_conv2d),
     Rule("gpu-rows", gpu_rows),

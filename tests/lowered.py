@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import onnx
@@ -17,8 +18,8 @@ from compiler.onnx_import.to_relax import to_relax
 from compiler.relax_program import extract_program
 from compiler.scheduling import Workloads, distinct_workloads
 from compiler.stages.graph_stages import gpu_graph_stages, graph_stages, mcu_graph_stages
-from compiler.stages.stage import run_stages
-from compiler.target_spec import TargetSpec, load_target
+from compiler.stages.stage import Stage, run_stages
+from compiler.target_spec import Precision, TargetSpec, load_target
 from compiler.tvm_target import tvm_target
 from schedules.rules import rules_for
 
@@ -37,10 +38,19 @@ def loaded(model: onnx.ModelProto) -> Model:
         return load_model(path, shapes={}, values={})
 
 
-def staged(model: Model, spec: TargetSpec | None = None, *, until: str | None = None) -> IRModule:
+def staged(
+    model: Model,
+    spec: TargetSpec | None = None,
+    *,
+    until: str | None = None,
+    precision: Precision = "float32",
+) -> IRModule:
     """The module after all graph stages, or after those before the stage named `until`."""
     spec = spec or fixed_spec()
-    by_family = {"mcu": mcu_graph_stages, "gpu": gpu_graph_stages}
+    by_family: dict[str, Callable[[TargetSpec], tuple[Stage, ...]]] = {
+        "mcu": mcu_graph_stages,
+        "gpu": partial(gpu_graph_stages, precision=precision),
+    }
     stages = by_family.get(spec.family, graph_stages)(spec)
     names = [stage.name for stage in stages]
     count = len(stages) if until is None else names.index(until)
@@ -49,16 +59,20 @@ def staged(model: Model, spec: TargetSpec | None = None, *, until: str | None = 
     )
 
 
-def workloads(model: onnx.ModelProto, spec: TargetSpec | None = None) -> Workloads:
+def workloads(
+    model: onnx.ModelProto, spec: TargetSpec | None = None, precision: Precision = "float32"
+) -> Workloads:
     """The distinct kernels of a model, not yet scheduled."""
     read = loaded(model)
-    mod = staged(read, spec)
+    mod = staged(read, spec, precision=precision)
     return distinct_workloads(mod, extract_program(mod, read))
 
 
-def only_kernel(model: onnx.ModelProto, spec: TargetSpec | None = None) -> PrimFunc:
+def only_kernel(
+    model: onnx.ModelProto, spec: TargetSpec | None = None, precision: Precision = "float32"
+) -> PrimFunc:
     """The kernel of a model that becomes one kernel."""
-    functions = workloads(model, spec).functions
+    functions = workloads(model, spec, precision).functions
     assert len(functions) == 1, list(functions)
     return next(iter(functions.values()))
 

@@ -1,10 +1,11 @@
-"""A whole program on an OpenCL device: the launches of the GPU kernels, in order. No TVM here."""
+"""A whole program on a device: the launches of the GPU kernels, in order. No TVM here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ctypes import c_void_p
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from tests.opencl_device import OpenClDevice
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenClKernel:
-    """A kernel's OpenCL C, its launches, and the scratch between them."""
+    """A kernel's OpenCL C (or CUDA C++), its launches, and the scratch between them."""
 
     source: str
     launches: tuple[Launch, ...]
@@ -35,9 +36,33 @@ class OpenClProgram:
         return {kernel.outcome.name for kernel in self.kernels.values()}
 
 
-def run_opencl(made: OpenClProgram, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The outputs by name; an output's dtype and shape are the program's."""
-    run = _Run(OpenClDevice(), made)
+class Device(Protocol):
+    """What runs device functions: OpenCL, or CUDA C++ on the processor."""
+
+    def buffer(self, size_bytes: int) -> c_void_p: ...
+    def write(self, buffer: c_void_p, array: np.ndarray) -> None: ...
+    def read(self, buffer: c_void_p, array: np.ndarray) -> None: ...
+    def free(self, buffer: c_void_p) -> None: ...
+    def program(self, source: str) -> Any: ...
+    def launch(
+        self,
+        program: Any,
+        symbol: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: Sequence[c_void_p],
+    ) -> None: ...
+
+
+def run_opencl(
+    made: OpenClProgram, inputs: Mapping[str, np.ndarray], device: Device | None = None
+) -> dict[str, np.ndarray]:
+    """The outputs by name; an output's dtype and shape are the program's.
+
+    Args:
+        device: for whose language the program was made; OpenCL's if None.
+    """
+    run = _Run(device or OpenClDevice(), made)
     program = made.program
     for port in program.inputs:
         run.device.write(run.of_value(port.value), np.ascontiguousarray(inputs[port.name]))
@@ -53,11 +78,11 @@ def run_opencl(made: OpenClProgram, inputs: Mapping[str, np.ndarray]) -> dict[st
 class _Run:
     """Device memory by storage; freed when its last reader has run."""
 
-    def __init__(self, device: OpenClDevice, made: OpenClProgram) -> None:
+    def __init__(self, device: Device, made: OpenClProgram) -> None:
         self.device = device
         self._made = made
         self._memory: dict[int, c_void_p] = {}
-        self._programs: dict[str, c_void_p] = {}
+        self._programs: dict[str, Any] = {}
 
     def of_value(self, value: int) -> c_void_p:
         program = self._made.program

@@ -116,6 +116,11 @@ class Manifest:
     static_library: str
     files: Mapping[str, str]  # sha256 of each file, but of this one and of verification.json
 
+    @property
+    def precision(self) -> str:
+        """What products are computed in; artifacts of before that was a choice say nothing."""
+        return str(self.provenance.options.get("precision", "float32"))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:

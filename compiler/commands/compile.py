@@ -11,6 +11,7 @@ import click
 from compiler.commands.limit_option import limit_option
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import json_option, print_facts, print_json, progress_reporter
+from compiler.precision import PRECISIONS
 
 if TYPE_CHECKING:
     from compiler.artifact.manifest import Artifact
@@ -36,6 +37,13 @@ def _records(_context: click.Context, _parameter: click.Parameter, folder: Path)
 )
 @click.option(
     "--exact", is_flag=True, help="No algorithm that trades accuracy for speed (Winograd)."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="What products are computed in; others than float32 need a GPU's tensor cores.",
 )
 @limit_option
 @click.option(

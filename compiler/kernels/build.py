@@ -11,7 +11,7 @@ from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
-from compiler.errors import UnsupportedError
+from compiler.errors import LoweringError, UnsupportedError
 from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
@@ -57,7 +57,8 @@ def build_kernel(
         scalable: vectors have the length that the processor has.
 
     Raises:
-        UnsupportedError: the kernel needs TVM's runtime library, or TVM has no code for it.
+        UnsupportedError: the kernel needs TVM's runtime library.
+        LoweringError: TVM has no code for it.
     """
     kernel = lower_kernel(
         func, name=name, input_count=input_count, target=target, scalable=scalable
@@ -104,7 +105,8 @@ def lower_kernel(
         scalable: as `build_kernel` has it.
 
     Raises:
-        UnsupportedError: the kernel needs TVM's runtime library, or TVM cannot lower it.
+        UnsupportedError: the kernel needs TVM's runtime library.
+        LoweringError: TVM cannot lower it.
     """
     refuse_runtime_calls(func, name)
     pairs = in_place_pairs(func, input_count)
@@ -135,9 +137,9 @@ def lower_kernel(
     )
 
 
-def no_code(name: str, cause: Exception) -> UnsupportedError:
+def no_code(name: str, cause: Exception) -> LoweringError:
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return UnsupportedError(
+    return LoweringError(
         f"no machine code can be made for kernel `{name}`",
         why=lines[-1] if lines else type(cause).__name__,
         fix="replace the operators in its name in the model, and report the model",

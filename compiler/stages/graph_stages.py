@@ -23,7 +23,7 @@ from compiler.stages.normalizations import join_normalizations
 from compiler.stages.provenance import record_groups, separate_calls
 from compiler.stages.stage import Stage
 from compiler.stages.widen_conv1d import widen_conv1d
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import Precision, TargetSpec
 
 # Sums that share each input that is loaded, where a register holds one number: with 4 positions
 # 16 registers hold sums; a matrix has one row often, and 8 columns then make the most of an input.
@@ -66,13 +66,18 @@ def mcu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Sta
     )
 
 
-def gpu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Stage, ...]:
+def gpu_graph_stages(
+    spec: TargetSpec, *, precision: Precision = "float32", joins_apart: bool = True
+) -> tuple[Stage, ...]:
     """The like for a GPU: values stay in ONNX's layout, since each thread loads for itself.
 
     Concatenations are kernels there, whatever `joins_apart` says.
+
+    Args:
+        precision: what tensor cores multiply; float32 uses none.
     """
     assert spec.gpu is not None, spec.name
-    legalizer = partial(legalize_for_gpu, gpu=spec.gpu)
+    legalizer = partial(legalize_for_gpu, gpu=spec.gpu, precision=precision)
     return (*_model_stages(), *_kernel_stages(legalizer, joins_apart))
 
 

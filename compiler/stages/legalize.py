@@ -26,7 +26,7 @@ from compiler.stages.operators.rows import (
     legalize_rms_norm,
     legalize_softmax,
 )
-from compiler.target_spec import GpuSpec
+from compiler.target_spec import GpuSpec, Precision
 
 Legalizer = Callable[[relax.BlockBuilder, relax.Call], Any]
 
@@ -95,7 +95,11 @@ def legalize(
     return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape", VIEW])(mod)
 
 
-def legalize_for_gpu(mod: IRModule, *, gpu: GpuSpec) -> IRModule:
-    """Return the same for a GPU, whose forms of operators are others."""
-    own = {**_VIEWS_AND_LIBM, **gpu_legalizers(gpu)}
+def legalize_for_gpu(mod: IRModule, *, gpu: GpuSpec, precision: Precision) -> IRModule:
+    """Return the same for a GPU, whose forms of operators are others.
+
+    Args:
+        precision: of the factors of matrix products; sums are float32.
+    """
+    own = {**_VIEWS_AND_LIBM, **gpu_legalizers(gpu, precision)}
     return relax.transform.LegalizeOps(own, skip_ops=["relax.reshape"])(mod)

@@ -15,6 +15,12 @@ import numpy as np
 # and a chain of tens of layers some 1e-2; float64 is limited by the same arithmetic with 53 bits.
 RELATIVE_LIMITS = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
+# Products by tensor cores: TF32 and fp16 have 11 bits of mantissa, the first one not stored, so a
+# factor is rounded by at most 2**-11 of itself, a product of two by 2**-10 = 9.8e-4, and so is a
+# sum of them in float32 if no two cancel. Measured of one layer: 4e-4 of its largest value. The
+# errors of layers are independent: of 100 layers they add up to sqrt(100) * 2**-10 = 1e-2.
+PRODUCT_LIMITS = {"tf32": 1e-2, "fp16": 1e-2}
+
 # A Winograd convolution alone: its products are of transformed numbers, some of them 8 times as
 # large, whose sums cancel. Usual are some 1e-6 to 1e-5.
 WINOGRAD_LIMIT = 1e-3
@@ -92,10 +98,15 @@ class Comparison:
         }
 
 
-def float_tolerance(dtype: str) -> Tolerance:
+def relative_limit(dtype: str, precision: str = "float32") -> float:
+    """Share of the largest value by which a tensor may differ; products are of `precision`."""
+    return max(RELATIVE_LIMITS[dtype], PRODUCT_LIMITS.get(precision, 0.0))
+
+
+def float_tolerance(dtype: str, precision: str = "float32") -> Tolerance:
     """The rule for a tensor that was computed without quantizers; integers must be equal."""
     if dtype in RELATIVE_LIMITS:
-        return Tolerance(unit=Unit.RELATIVE, limit=RELATIVE_LIMITS[dtype])
+        return Tolerance(unit=Unit.RELATIVE, limit=relative_limit(dtype, precision))
     return Tolerance(unit=Unit.EQUAL)
 
 

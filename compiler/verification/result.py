@@ -11,7 +11,7 @@ from typing import Any
 
 from compiler.program import is_winograd
 from compiler.runners.machine import Machine
-from compiler.verification.comparison import Comparison
+from compiler.verification.comparison import Comparison, relative_limit
 from compiler.verification.kernel_check import KernelCheck
 
 SCHEMA_VERSION = 1
@@ -49,6 +49,7 @@ class Verification:
     )
     onnxruntime_version: str
     machine: Machine
+    precision: str = "float32"  # of products
 
     @property
     def passed(self) -> bool:
@@ -77,6 +78,8 @@ class Verification:
             "first_differing_kernel": None if first is None else first.index,
             "winograd_max_relative": self.winograd_max_relative,
             "kernels": [kernel.as_json() for kernel in self.kernels],
+            "precision": self.precision,
+            "float32_limit": relative_limit("float32", self.precision),
             "inputs": self.inputs,
             "seeds": list(self.seeds),
             "reference_uncertainty": self.reference_uncertainty,

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from compiler.target_spec import GpuSpec
+from compiler.target_spec import GpuSpec, Precision
 
 # Threads of a block, as rows x columns: 256 hide latency, and a warp reads 16 columns together.
 THREAD_ROWS, THREAD_COLUMNS = 16, 16
 # Sums of one thread: 8 x 8 accumulators + 16 operands leave room in 255 registers.
-_SUMS = (1, 2, 4, 8)
+SUMS = (1, 2, 4, 8)
 # A step in depth: 16 x (128 + 128) floats are 16 KB of shared memory, a third of what any GPU has.
 DEPTH = 16
+DEPTHS = (8, 16, 32)  # what a tuner may choose from: at most 32 KB
 # Reading an operand from shared memory costs about as much as two multiply-adds: 32 banks of
 # 4 bytes a cycle feed 64 to 128 lanes. An estimate, not measured.
 _LOAD_COST = 2
+# Tensor cores: a warp's rows come in pairs of 8, its columns in pairs of 4 (`tensor_cores.py`).
+TENSOR_SUMS = (2, 4, 8)
+TENSOR_DEPTH: Mapping[Precision, int] = {"tf32": 16, "fp16": 32}  # as many bytes as DEPTH floats
+# They multiply 8 times as fast as the other units (A100 data sheet: 156 and 19.5 TFLOP/s for
+# TF32 and float32), and their operands are read no faster.
+_TENSOR_LOAD_COST = 8 * _LOAD_COST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +44,17 @@ class ProductTile:
         return self.columns // THREAD_COLUMNS
 
 
-def product_tile(batch: int, rows: int, columns: int, gpu: GpuSpec) -> ProductTile:
-    """Return the tile that needs the least estimated time for ``[batch, rows, columns]``."""
+def product_tile(
+    batch: int, rows: int, columns: int, gpu: GpuSpec, precision: Precision = "float32"
+) -> ProductTile:
+    """Return the tile that needs the least estimated time for ``[batch, rows, columns]``.
+
+    Args:
+        precision: that of the factors; tensor cores compute all but float32.
+    """
+    by_tensor_cores = precision != "float32"
+    load_cost = _TENSOR_LOAD_COST if by_tensor_cores else _LOAD_COST
+    choices = TENSOR_SUMS if by_tensor_cores else SUMS
 
     def cost(sums: tuple[int, int]) -> tuple[int, int]:
         blocks = batch
@@ -46,10 +63,12 @@ def product_tile(batch: int, rows: int, columns: int, gpu: GpuSpec) -> ProductTi
         ):
             blocks *= -(-extent // (threads * of_thread))
         turns = -(-blocks // gpu.sm_count)
-        of_block = sums[0] * sums[1] + _LOAD_COST * (sums[0] + sums[1])
+        of_block = sums[0] * sums[1] + load_cost * (sums[0] + sums[1])
         return turns * of_block, -sums[0] * sums[1]
 
-    best_rows, best_columns = min(product(_SUMS, _SUMS), key=cost)
+    best_rows, best_columns = min(product(choices, choices), key=cost)
     return ProductTile(
-        rows=THREAD_ROWS * best_rows, columns=THREAD_COLUMNS * best_columns, depth=DEPTH
+        rows=THREAD_ROWS * best_rows,
+        columns=THREAD_COLUMNS * best_columns,
+        depth=TENSOR_DEPTH.get(precision, DEPTH),
     )

@@ -12,6 +12,7 @@ from schedules import match, steps
 from schedules.cuda.threads import (
     THREADS,
     bind_over_threads,
+    drawn,
     gpu_of,
     inline_cheap_producers,
     reads_each_sum_once,
@@ -70,16 +71,25 @@ def _schedule(sch: s_tir.Schedule, main: Any, epilogue: Any | None) -> s_tir.Sch
     extent = 1
     for loop in summed:
         extent *= match.extent(sch, loop)
-    parts = steps.largest_divisor(extent, THREADS)
-    if parts < LEAST_PARTS:
+    divisors = [d for d in range(LEAST_PARTS, min(THREADS, extent) + 1) if extent % d == 0]
+    if not divisors:
         return None
+    parts = drawn(sch, divisors, divisors[-1])
     sch.reorder(*spatial, *summed)
     _, part = sch.split(steps.fuse_loops(sch, summed), factors=[None, parts])
     first = sch.rfactor(part, 0)
     blocks = [first, main]
-    of_thread = steps.largest_divisor(parts, MOST_PARTS_OF_A_THREAD)
-    if 1 < of_thread < parts:
-        few, _ = sch.split(list(sch.get_loops(main))[-1], factors=[None, of_thread])
+    count = int(sch.get(parts))
+    of_thread = steps.largest_divisor(count, MOST_PARTS_OF_A_THREAD)
+    if 1 < of_thread < count:
+        last_sum = list(sch.get_loops(main))[-1]
+        factors = sch.sample_perfect_tile(
+            last_sum,
+            n=2,
+            max_innermost_factor=MOST_PARTS_OF_A_THREAD,
+            decision=[count // of_thread, of_thread],
+        )
+        few, _ = sch.split(last_sum, factors=factors)
         blocks.insert(1, sch.rfactor(few, 0))
     last = epilogue if epilogue is not None else sch.cache_write(main, 0, "local")
     loops = list(sch.get_loops(last)) or [sch.add_unit_loop(last)]

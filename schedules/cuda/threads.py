@@ -14,6 +14,7 @@ from schedules import match, steps
 # Eight warps: enough to hide latency with few registers a thread, and a divisor of what every
 # multiprocessor holds (1,024, 1,536 or 2,048 threads).
 THREADS = 256
+THREAD_CHOICES = (64, 128, 256, 512)  # what a tuner may take instead: all GPUs allow 1,024
 
 
 def gpu_of(spec: TargetSpec) -> GpuSpec:
@@ -59,10 +60,19 @@ def reads_each_sum_once(sch: s_tir.Schedule, main: Any, epilogue: Any) -> bool:
     return sums == prod(match.axis_extents(sch, epilogue))
 
 
+def drawn(sch: s_tir.Schedule, choices: Sequence[int], default: int) -> Any:
+    """Draw one of the choices, which need not hold the default, by which it is decided."""
+    candidates = sorted({*choices, default})
+    even = [1.0 / len(candidates)] * len(candidates)
+    return sch.sample_categorical(candidates, even, decision=candidates.index(default))
+
+
 def bind_elements(sch: s_tir.Schedule, loops: Sequence[Any]) -> Any:
     """Give each iteration of the loops a thread, and return the loop over a block's threads."""
     elements = steps.fuse_loops(sch, loops)
-    threads = min(THREADS, match.extent(sch, elements))
+    extent = match.extent(sch, elements)
+    fitting = [threads for threads in THREAD_CHOICES if threads <= extent]
+    threads = drawn(sch, fitting, min(THREADS, extent))
     grid, thread = sch.split(elements, factors=[None, threads], preserve_unit_iters=True)
     sch.bind(grid, "blockIdx.x")
     sch.bind(thread, "threadIdx.x")
@@ -94,7 +104,7 @@ def bind_one_thread_each(sch: s_tir.Schedule, block: Any) -> None:
     bind_elements(sch, loops)
 
 
-def share_result(sch: s_tir.Schedule, block: Any, grid: Any, threads: int) -> None:
+def share_result(sch: s_tir.Schedule, block: Any, grid: Any, threads: Any) -> None:
     """Compute a block once for a block of threads, in shared memory, at the loop `grid`.
 
     Its readers are there already. What is summed is summed in registers and stored at the end, so
@@ -116,10 +126,13 @@ def sum_in_register(sch: s_tir.Schedule, block: Any, thread: Any) -> None:
     sch.decompose_reduction(block, rest[0])
 
 
-def bind_over_threads(sch: s_tir.Schedule, block: Any, depth: int, threads: int) -> Any:
+def bind_over_threads(sch: s_tir.Schedule, block: Any, depth: int, threads: Any) -> Any:
     """Share the loops of a block without sums, below the first `depth`, among `threads` threads.
 
     Where there are fewer iterations, the other threads pass over it. Returns the loop over threads.
+
+    Args:
+        threads: a number, or what `drawn` returned.
     """
     loops = list(sch.get_loops(block))[depth:] or [sch.add_unit_loop(block)]
     items = steps.fuse_loops(sch, loops)

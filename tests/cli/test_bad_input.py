@@ -208,6 +208,13 @@ BAD_COMPILES = {
         why="a key carries its unit",
         fix="rename it to `l2_bytes`",
     ),
+    "no-tensor-cores": BadCompile(
+        prepare=_nothing,
+        more=("--precision", "tf32"),
+        what="target host has no instructions for --precision tf32",
+        why="its products are computed in: float32;",
+        fix="leave out --precision, or choose one of: cuda-sm80,",
+    ),
     "no-compiler-on-the-path": BadCompile(
         prepare=_no_programs,
         environment={"PATH": "empty", "CC": ""},

@@ -15,6 +15,7 @@ from tests.oclgrind import run_in_oclgrind
 from tests.opencl_marks import needs_oclgrind
 from tests.opencl_program import opencl_program
 from tests.opencl_run import OpenClKernel, OpenClProgram
+from tests.rounded_products import rounded_reference, to_tf32
 
 pytestmark = [needs_oclgrind, pytest.mark.emulator]
 
@@ -30,6 +31,22 @@ def test_no_race_and_no_access_out_of_bounds(case: GpuCase, tmp_path: Path) -> N
     want = run_reference(case.model, feed)
     (name,) = outputs
     assert_close(name, outputs[name], want[0], TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.name in ("conv-strided", "matmul-batched")],
+    ids=lambda case: case.name,
+)
+def test_products_of_warps_have_no_race(case: GpuCase, tmp_path: Path) -> None:
+    """The schedule for tensor cores, each thread multiplying for itself instead of its warp."""
+    made = opencl_program(loaded(case.model), precision="tf32")
+    assert made.schedules == {"gpu-tensor-product"}
+    feed = draw_inputs(case.model)
+    outputs, findings = run_in_oclgrind(made, feed, tmp_path)
+    assert findings == ""
+    (name,) = outputs
+    assert_close(name, outputs[name], rounded_reference(case, feed, to_tf32), TOLERANCE)
 
 
 def _one_kernel(source: str) -> OpenClProgram:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from compiler.target_spec import load_target
+from compiler.target_spec import Precision, load_target
 from tests.golden.test_rule_texts import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -47,6 +47,12 @@ NESTS = {
 def test_gpu_rule(golden: Golden, kind: str) -> None:
     rule, model = RULES[kind]
     golden(schedule_text(apply_rule(rule, only_kernel(model, SPEC), SPEC)))
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_gpu_tensor_product(golden: Golden, precision: Precision) -> None:
+    func = only_kernel(MATMULS["with-pack"], SPEC, precision)
+    golden(schedule_text(apply_rule("gpu-tensor-product", func, SPEC)))
 
 
 @pytest.mark.parametrize("kind", NESTS)

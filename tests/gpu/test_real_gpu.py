@@ -11,9 +11,11 @@ import pytest
 
 from compiler.library import load
 from compiler.pipeline import compile as compile_model
+from compiler.target_spec import Precision
 from tests.differential.agreement import assert_close, draw_inputs, run_reference
-from tests.gpu_cases import CASES, GpuCase
+from tests.gpu_cases import CASES, PRODUCT, GpuCase
 from tests.onnx_models import conv_net_model, save
+from tests.rounded_products import ROUNDED, rounded_reference
 
 
 def _no_gpu() -> str | None:
@@ -49,6 +51,24 @@ def test_kernel_agrees_with_onnxruntime(case: GpuCase, tmp_path: Path) -> None:
         for _ in range(3):  # started one by one, then as a graph
             (got,) = library.run(feed).values()
             assert_close("y", np.asarray(got), want[0], TOLERANCE)
+
+
+@pytest.mark.parametrize("precision", ROUNDED)
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if PRODUCT in case.schedules], ids=lambda case: case.name
+)
+def test_tensor_cores_multiply_rounded_factors(
+    case: GpuCase, precision: Precision, tmp_path: Path
+) -> None:
+    path = save(case.model, tmp_path / "model.onnx")
+    artifact = compile_model(
+        path, target="cuda-sm80", output=tmp_path / "out", precision=precision, verify="require"
+    )
+    feed = draw_inputs(case.model)
+    want = rounded_reference(case, feed, ROUNDED[precision])
+    with load(artifact.path) as library:
+        (got,) = library.run(feed).values()
+        assert_close("y", np.asarray(got), want, TOLERANCE)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,17 @@ import onnx
 import pytest
 import tvm_ffi
 from tvm import te
+from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.gpu.launches import launched_kernel
 from compiler.stages.operators import gpu_conv2d, gpu_product
 from compiler.stages.operators.rows import softmax_rows
-from compiler.target_spec import GpuSpec, load_target
+from compiler.target_spec import GpuSpec, Precision, load_target
+from compiler.tvm_target import device_target
 from schedules import roles
 from schedules.cuda.product_tile import ProductTile, product_tile
+from schedules.cuda.tensor_cores import FACTORS
 from schedules.cuda.threads import gpu_of
 from tests import signatures
 from tests.gpu_cases import CASES, running_sum_model
@@ -72,6 +76,21 @@ def test_product_takes_the_plain_result() -> None:
 )
 def test_product_near_misses(func: PrimFunc) -> None:
     assert apply_rule("gpu-product", func, SPEC) is None
+
+
+@pytest.mark.parametrize(("target", "precision"), [("cuda-sm80", "float32"), ("cuda-sm75", "tf32")])
+def test_tensor_product_near_misses(target: str, precision: Precision) -> None:
+    func = only_kernel(_conv(), SPEC, precision)
+    assert apply_rule("gpu-tensor-product", func, load_target(target)) is None
+    # Of float32, or of a GPU whose tensor cores lack the instruction: the next rule takes it.
+    assert apply_rule("gpu-product", func, load_target(target)) is not None
+
+
+def test_tensor_product_leaves_its_kernel_alone() -> None:
+    func = only_kernel(_conv(), SPEC, "tf32")
+    before = tvm_ffi.structural_hash(func)
+    assert apply_rule("gpu-tensor-product", func, SPEC) is not None
+    assert tvm_ffi.structural_hash(func) == before
 
 
 def _depthwise(after: Callable[[te.Tensor], te.Tensor]) -> PrimFunc:
@@ -153,6 +172,64 @@ def test_tiles_are_large_where_there_are_blocks_for_all_multiprocessors() -> Non
     few = replace(GPU, sm_count=4)
     small, large = (_cost_of(gpu, 1, 256, 256) for gpu in (GPU, few))
     assert small[0] * small[1] < large[0] * large[1]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_tiles_of_tensor_cores_are_whole_instructions(precision: Precision) -> None:
+    for rows, columns in ((1, 1), (20, 300), (4_096, 4_096)):
+        tile = product_tile(1, rows, columns, GPU, precision)
+        assert tile.rows % 32 == 0
+        assert tile.columns % 32 == 0
+        assert tile.depth % FACTORS[precision].steps == 0
+
+
+def _draws(schedule: Schedule) -> list[Any]:
+    return [i for i in schedule.trace.insts if i.kind.name == "SampleCategorical"]
+
+
+def _decided(schedule: Schedule) -> list[int]:
+    """What was drawn, in order."""
+    decisions = schedule.trace.decisions
+    return [int(draw.attrs[0][int(decisions[draw])]) for draw in _draws(schedule)]
+
+
+def test_tiles_are_drawn_with_the_default_as_decision() -> None:
+    """A tuner may take another tile that divides the same operands."""
+    func = only_kernel(_conv(), SPEC)
+    schedule = apply_rule("gpu-product", func, SPEC)
+    assert schedule is not None
+    tile = product_tile(2, 17, 66, GPU)
+    assert _decided(schedule) == [tile.rows // 16, tile.columns // 16, tile.depth]
+
+
+@pytest.mark.parametrize(
+    ("rule", "case", "number"),
+    [
+        ("gpu-depthwise-conv2d", "depthwise", 256),  # threads, of 6 x 9 x 11 elements
+        ("gpu-reduction", "gemm-vector", 128),  # parts of a sum
+    ],
+)
+def test_threads_are_drawn_with_the_default_as_decision(rule: str, case: str, number: int) -> None:
+    func = only_kernel(next(one.model for one in CASES if one.name == case), SPEC)
+    schedule = apply_rule(rule, func, SPEC)
+    assert schedule is not None
+    assert _decided(schedule) == [number]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_another_decision_is_a_schedule_too(rule: str) -> None:
+    """The first choice of each draw instead of the default: the kernel is still lowered."""
+    model = next(case.model for case in CASES if rule in case.schedules)
+    func = only_kernel(model, SPEC)
+    schedule = apply_rule(rule, func, SPEC)
+    assert schedule is not None
+    trace = schedule.trace
+    for draw in _draws(schedule):
+        trace = trace.with_decision(draw, 0, remove_postproc=False)
+    other = Schedule(func)
+    trace.apply_to_schedule(other, remove_postproc=False)
+    assert _decided(schedule) == [] or _decided(other) != _decided(schedule)
+    assert launched_kernel(other.mod["main"], "k", device_target(SPEC)).launches
 
 
 def test_gathered_operands_keep_their_roles() -> None:

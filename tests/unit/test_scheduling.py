@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import tvm_ffi
@@ -11,10 +14,16 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from compiler import scheduling
-from compiler.errors import UnsupportedError
-from compiler.scheduling import relax_plan_bytes, schedule_kernel
-from compiler.target_spec import TargetSpec
-from compiler.tvm_target import tvm_target
+from compiler.code_generation import Lowering, build_scheduled
+from compiler.errors import LoweringError, UnsupportedError
+from compiler.kernels.build import no_code
+from compiler.kernels.gpu.build import build_gpu_kernel
+from compiler.program import CompiledKernel
+from compiler.scheduling import relax_plan_bytes, schedule_kernel, trace_json, workload_hash
+from compiler.target_spec import TargetSpec, load_target
+from compiler.tuning.record import ScheduleRecord
+from compiler.tuning.store import NO_RECORDS, Records
+from compiler.tvm_target import device_target, tvm_target
 from schedules.rules import Rule, rules_for
 from tests.lowered import fixed_spec, loaded, staged, workloads
 from tests.onnx_models import conv_net_model, make_model, weights
@@ -129,3 +138,81 @@ def test_relaxs_own_plan_holds_at_least_the_largest_value() -> None:
     key = tvm_ffi.structural_hash(mod)
     assert relax_plan_bytes(mod, tvm_target(fixed_spec())) >= 2 * np.prod([8, 8, 8]) * 4
     assert tvm_ffi.structural_hash(mod) == key
+
+
+GPU = load_target("cuda-sm80")
+
+
+def _virtual_threads_only(func: PrimFunc, spec: TargetSpec) -> Schedule:
+    """A schedule that TVM applies and that cannot be launched: no loop is a thread's."""
+    del spec
+    sch = Schedule(func)
+    (block,) = sch.get_child_blocks(sch.get_sblock("root"))
+    sch.bind(sch.get_loops(block)[0], "vthread.x")
+    return sch
+
+
+def _gpu_lowering(*rules: Rule) -> Lowering:
+    build = partial(build_gpu_kernel, target=device_target(GPU), functions={})
+    return Lowering(target=None, stages=lambda **_: (), build=build, rules=rules)
+
+
+BROKEN = Rule("broken", _virtual_threads_only)
+NOT_LOWERED = "broken (failed: not lowered: the schedule binds no loop to threads)"
+
+
+def test_schedule_that_cannot_be_lowered_gives_way_to_the_next_rule() -> None:
+    def each(func: PrimFunc, spec: TargetSpec) -> Schedule | None:
+        return rules_for(spec)[1](func, spec)[0]
+
+    lowering = _gpu_lowering(BROKEN, Rule("never", lambda *_: None), Rule("each", each))
+    built = build_scheduled(lowering, "k", _kernel(), 1, GPU, NO_RECORDS)
+    outcome = built.schedule
+    assert (outcome.source, outcome.name) == ("rule", "each")
+    assert outcome.reason == f"no record; {NOT_LOWERED}"
+    assert [launch.block for launch in built.launches] == [(128, 1, 1)]
+
+
+def test_schedule_that_cannot_be_lowered_gives_way_to_the_fallback() -> None:
+    outcome = build_scheduled(_gpu_lowering(BROKEN), "k", _kernel(), 1, GPU, NO_RECORDS).schedule
+    assert (outcome.source, outcome.name) == ("fallback", "thread-for-each-element")
+    assert outcome.reason == f"no record; not for {NOT_LOWERED}"
+
+
+def test_record_that_cannot_be_lowered_gives_way_to_a_rule() -> None:
+    func = _kernel()
+    schedule = _virtual_threads_only(func, GPU)
+    record = ScheduleRecord(
+        fingerprint="f",
+        workload=workload_hash(func),
+        trace=trace_json(schedule),
+        times_us=(1.0,),
+        runner="native",
+    )
+    records = Records(schedules={record.workload: record})
+    outcome = build_scheduled(_gpu_lowering(), "k", func, 1, GPU, records).schedule
+    assert outcome.source == "fallback"
+    assert outcome.reason.startswith(f"record {record.id} cannot be used (not lowered: the ")
+
+
+def test_fallback_that_cannot_be_lowered_is_refused() -> None:
+    def build(*_: Any, **__: Any) -> CompiledKernel:
+        raise no_code("k", ValueError("no code for it"))
+
+    lowering = Lowering(target=None, stages=lambda **_: (), build=build, rules=(BROKEN,))
+    with pytest.raises(LoweringError) as error:
+        build_scheduled(lowering, "k", _kernel(), 1, GPU, NO_RECORDS)
+    assert error.value.why == "no code for it"
+
+
+def test_failed_rule_is_named_where_another_takes_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(func: PrimFunc, spec: TargetSpec) -> Schedule | None:
+        del func, spec
+        raise RuntimeError("no such loop")
+
+    always = Rule("always", lambda func, _: Schedule(func))
+    _with_rules(monkeypatch, Rule("broken", fail), Rule("never", lambda *_: None), always)
+    outcome = schedule_kernel("k", _kernel(), 1, fixed_spec()).outcome
+    assert outcome.reason == "no record; broken (failed: no such loop)"

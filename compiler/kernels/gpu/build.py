@@ -27,7 +27,8 @@ def build_gpu_kernel(
     All kernels of a model are compiled together, by `source.cuda_source` and nvcc.
 
     Raises:
-        UnsupportedError: the kernel needs TVM's runtime library, or cannot be lowered.
+        UnsupportedError: the kernel needs TVM's runtime library.
+        LoweringError: TVM cannot lower it.
     """
     refuse_runtime_calls(func, name)
     pairs = in_place_pairs(func, input_count)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import tvm
 from tvm.ir import GlobalVar, IRModule
@@ -10,10 +12,14 @@ from tvm.tirx import PrimFunc
 
 from compiler.kernels.gpu.passes import lower_to_device_code
 
+TENSOR_CORES = Path(__file__).parent / "tensor_cores.cuh"
+_CALLS_OURS = re.compile(r"\btunesmith_(product|tf32)\(")
+
 
 def cuda_source(functions: Mapping[str, PrimFunc], target: tvm.target.Target) -> str:
     """Return CUDA C++ that defines the device functions under their names, sorted by name."""
-    return device_source(functions, target, "target.build.cuda")
+    source = device_source(functions, target, "target.build.cuda")
+    return f"{TENSOR_CORES.read_text()}\n{source}" if _CALLS_OURS.search(source) else source
 
 
 def device_source(

@@ -12,13 +12,17 @@ from compiler.stages.constants import constant_array
 from compiler.stages.operators.conv2d import topi_conv
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
 from compiler.stages.operators.gpu_product import ProductExtents, tiled_product
-from compiler.target_spec import GpuSpec
+from compiler.target_spec import GpuSpec, Precision
 from schedules import roles
 from schedules.cuda.product_tile import ProductTile, product_tile
 
 
 def gpu_conv2d(
-    data: te.Tensor, weight: te.Tensor, sig: Conv2dSignature, tile: ProductTile
+    data: te.Tensor,
+    weight: te.Tensor,
+    sig: Conv2dSignature,
+    tile: ProductTile,
+    precision: Precision = "float32",
 ) -> te.Tensor:
     """``out[N, O, OH, OW]`` of ``data[N, C, H, W]`` and ``weight[C * KH * KW, O]``, one group."""
     out_h, out_w = sig.out_extent
@@ -35,7 +39,7 @@ def gpu_conv2d(
         channel = k // (kernel_h * kernel_w)
         return _padded(data, sig, (n, channel), (position // out_w, position % out_w), tap_y, tap_x)
 
-    sums = tiled_product(lambda _n, o, k: weight[k, o], taken, extents, tile)
+    sums = tiled_product(lambda _n, o, k: weight[k, o], taken, extents, tile, precision)
     return te.compute(
         (sig.batch, sig.out_channels, out_h, out_w),
         lambda n, o, y, x: sums[n, o, y * out_w + x],
@@ -86,7 +90,7 @@ def _padded(
 
 
 def legalize_gpu_conv2d(
-    builder: relax.BlockBuilder, call: relax.Call, *, gpu: GpuSpec
+    builder: relax.BlockBuilder, call: relax.Call, *, gpu: GpuSpec, precision: Precision
 ) -> relax.Expr:
     """Lower ``relax.nn.conv2d`` with constant weights; anything else goes TOPI's way.
 
@@ -103,7 +107,7 @@ def legalize_gpu_conv2d(
         taps = relax.const(np.ascontiguousarray(weight[:, 0]))
         depthwise = partial(gpu_depthwise_conv2d, sig=sig)
         return builder.call_te(depthwise, call.args[0], taps, primfunc_name_hint="depthwise_conv2d")
-    tile = product_tile(sig.batch, sig.out_channels, out_h * out_w, gpu)
+    tile = product_tile(sig.batch, sig.out_channels, out_h * out_w, gpu, precision)
     by_position = relax.const(np.ascontiguousarray(weight.reshape(sig.out_channels, -1).T))
-    compute = partial(gpu_conv2d, sig=sig, tile=tile)
+    compute = partial(gpu_conv2d, sig=sig, tile=tile, precision=precision)
     return builder.call_te(compute, call.args[0], by_position, primfunc_name_hint="conv2d")

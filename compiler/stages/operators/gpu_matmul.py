@@ -12,7 +12,7 @@ from tvm import relax, te
 from compiler.stages.constants import constant_array
 from compiler.stages.operators.gpu_product import ProductExtents, tiled_product
 from compiler.stages.operators.matmul import MatmulSignature, matmul_signature
-from compiler.target_spec import GpuSpec
+from compiler.target_spec import GpuSpec, Precision
 from schedules import roles
 from schedules.cuda.product_tile import ProductTile, product_tile
 
@@ -26,6 +26,7 @@ def gpu_matmul(
     sig: MatmulSignature,
     out_shape: tuple[int, ...],
     tile: ProductTile,
+    precision: Precision = "float32",
 ) -> te.Tensor:
     """``left[..., M, K] x right[..., K, N]`` of the shape `out_shape`."""
     extents = ProductExtents(batch=sig.batch, rows=sig.m, columns=sig.n, depth=sig.k)
@@ -39,7 +40,7 @@ def gpu_matmul(
         matrix = 0 if sig.shared_right else b
         return right[(*_unflattened(matrix, right_batches), k, column)]
 
-    sums = tiled_product(of_left, of_right, extents, tile)
+    sums = tiled_product(of_left, of_right, extents, tile, precision)
 
     def plain(*indices: Any) -> Any:
         row: Any = 0
@@ -73,7 +74,12 @@ def _unflattened(position: Any, shape: list[int]) -> tuple[Any, ...]:
 
 
 def legalize_gpu_matmul(
-    builder: relax.BlockBuilder, call: relax.Call, *, gpu: GpuSpec, otherwise: Any
+    builder: relax.BlockBuilder,
+    call: relax.Call,
+    *,
+    gpu: GpuSpec,
+    precision: Precision,
+    otherwise: Any,
 ) -> relax.Expr:
     """Lower ``relax.matmul`` to tiles; `otherwise` legalizes what does not fit."""
     sig = matmul_signature(call)
@@ -87,6 +93,6 @@ def legalize_gpu_matmul(
         return builder.call_te(compute, call.args[0], by_column, primfunc_name_hint="matmul")
     if 1 in (sig.m, sig.n):
         return otherwise(builder, call)  # no matrix product: a vector of sums
-    tile = product_tile(sig.batch, sig.m, sig.n, gpu)
-    compute = partial(gpu_matmul, sig=sig, out_shape=shape, tile=tile)
+    tile = product_tile(sig.batch, sig.m, sig.n, gpu, precision)
+    compute = partial(gpu_matmul, sig=sig, out_shape=shape, tile=tile, precision=precision)
     return builder.call_te(compute, *call.args, primfunc_name_hint="matmul")

@@ -12,6 +12,7 @@ from typing import Any
 
 from tvm import te, tirx
 
+from compiler.target_spec import Precision
 from schedules import roles
 from schedules.cuda.product_tile import ProductTile
 
@@ -30,11 +31,16 @@ class ProductExtents:
 
 
 def tiled_product(
-    left: Element, right: Element, extents: ProductExtents, tile: ProductTile
+    left: Element,
+    right: Element,
+    extents: ProductExtents,
+    tile: ProductTile,
+    precision: Precision = "float32",
 ) -> te.Tensor:
     """Return ``sum over k of left(b, row, k) * right(b, column, k)``: [batch, rows', columns'].
 
-    The last two extents are rounded up to whole tiles.
+    The last two extents are rounded up to whole tiles. Factors are rounded to `precision` while
+    they are gathered; sums are float32.
     """
     rows, columns, depth = (
         -(-extent // step) * step
@@ -44,10 +50,15 @@ def tiled_product(
             (extents.depth, tile.depth),
         )
     )
-    gathered_left = _gathered(left, (extents.rows, rows), extents, depth, roles.GPU_LEFT)
-    gathered_right = _gathered(right, (extents.columns, columns), extents, depth, roles.GPU_RIGHT)
+    gathered_left, gathered_right = (
+        _gathered(element, lengths, (extents, depth), role, precision)
+        for element, lengths, role in (
+            (left, (extents.rows, rows), roles.GPU_LEFT),
+            (right, (extents.columns, columns), roles.GPU_RIGHT),
+        )
+    )
     k = te.reduce_axis((0, depth), "k")
-    attrs = {
+    attrs: dict[str, Any] = {
         roles.ROLE: roles.GPU_PRODUCT,
         roles.GPU_ROWS: extents.rows,
         roles.GPU_COLUMNS: extents.columns,
@@ -55,21 +66,28 @@ def tiled_product(
         roles.GPU_TILE_COLUMNS: tile.columns,
         roles.GPU_TILE_DEPTH: tile.depth,
     }
-    return te.compute(
-        (extents.batch, rows, columns),
-        lambda b, row, column: te.sum(
-            gathered_left[b, k, row] * gathered_right[b, k, column], axis=k
-        ),
-        name="product",
-        attrs=attrs,
-    )
+    if precision != "float32":
+        attrs[roles.GPU_PRECISION] = precision
+
+    def accumulate(b: Any, row: Any, column: Any) -> Any:
+        one, other = gathered_left[b, k, row], gathered_right[b, k, column]
+        if precision == "fp16":
+            one, other = one.astype("float32"), other.astype("float32")
+        return te.sum(one * other, axis=k)
+
+    shape = (extents.batch, rows, columns)
+    return te.compute(shape, accumulate, name="product", attrs=attrs)
 
 
 def _gathered(
-    element: Element, lengths: tuple[int, int], extents: ProductExtents, depth: int, role: str
+    element: Element,
+    lengths: tuple[int, int],
+    along: tuple[ProductExtents, int],
+    role: str,
+    precision: Precision,
 ) -> te.Tensor:
     """``[batch, depth, length]``: neighbours in a row or column lie together in shared memory."""
-    length, whole = lengths
+    (length, whole), (extents, depth) = lengths, along
 
     def value(b: Any, k: Any, index: Any) -> Any:
         tests = []
@@ -79,8 +97,18 @@ def _gathered(
             tests.append(k < extents.depth)
         inside = element(b, index, k)
         if not tests:
-            return inside
-        return tirx.if_then_else(tirx.all(*tests), inside, tirx.const(0.0, "float32"))
+            return _rounded(inside, precision)
+        zero = tirx.const(0.0, "float32")
+        return _rounded(tirx.if_then_else(tirx.all(*tests), inside, zero), precision)
 
     shape = (extents.batch, depth, whole)
     return te.compute(shape, value, name=role.replace("-", "_"), attrs={roles.ROLE: role})
+
+
+def _rounded(value: Any, precision: Precision) -> Any:
+    """TF32 is float32 whose last 13 bits are zero: `tensor_cores.cuh` has the function."""
+    if precision == "fp16":
+        return value.astype("float16")
+    if precision == "tf32":
+        return tirx.call_pure_extern("float32", "tunesmith_tf32", value)
+    return value
