@@ -25,8 +25,6 @@ STEP_INSTRUCTIONS = 1
 # What a last tile with code of its own costs: LLVM keeps addresses for both in memory. Measured on
 # cortex-m55: 16 and 32 columns take fewer instructions in pairs than in threes with a rest.
 UNEVEN = 1.12
-# Steps of few plain channels and a row of taps that are unrolled: a loop of few steps is dear.
-UNROLLED_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +169,9 @@ def convolution_in_registers(
     reduction = [*taps, inner_channel, channel] if plain else [channel, *taps, inner_channel]
     # Blocks inside columns: one broadcast input is live, beside the weights of all blocks. If
     # inputs take no vector register: one vector of weights, beside the inputs of all columns.
-    tile = (column, block)
-    outside = reduction
-    if by_scalar:
-        few = match.extent(sch, taps[-1]) * match.extent(sch, channel) <= UNROLLED_STEPS
-        count = 1 if plain and few else len(reduction)
-        outside, tile = reduction[:count], (*reduction[count:], block, column)
-    sch.reorder(batch, group, row, *outside, *tile, lane)
-    steps.sums_in_registers(sch, conv, outside[0], (*tile, lane), depth)
+    tile = (block, column) if by_scalar else (column, block)
+    sch.reorder(batch, group, row, *reduction, *tile, lane)
+    steps.sums_in_registers(sch, conv, reduction[0], (*tile, lane), depth)
 
 
 def _sums_by_lane(sch: s_tir.Schedule, conv: Any, depth: int) -> None:

@@ -57,6 +57,11 @@ KERNELS = {
     "scalar-matmul": PRODUCT,
 }
 
+VECTOR_KERNELS = {
+    "conv2d": _conv([1, 2, 3, 3], [1, 8, 3, 3], (8, 2, 1, 1)),
+    "matmul": PRODUCT,
+}
+
 
 def _text(schedule: Schedule | None) -> str:
     assert schedule is not None
@@ -69,6 +74,13 @@ def _text(schedule: Schedule | None) -> str:
 @pytest.mark.parametrize("rule", KERNELS)
 def test_rule(golden: Golden, rule: str) -> None:
     golden(_text(apply_rule(rule, only_kernel(KERNELS[rule], SPEC), SPEC)))
+
+
+@pytest.mark.parametrize("rule", VECTOR_KERNELS)
+def test_rule_for_vectors(golden: Golden, rule: str) -> None:
+    """One vector of weights beside the inputs of a tile; two or four vectors side by side."""
+    spec = load_target("cortex-m55")
+    golden(_text(apply_rule(rule, only_kernel(VECTOR_KERNELS[rule], spec), spec)))
 
 
 def test_vector_depthwise_conv2d(golden: Golden) -> None:
