@@ -24,6 +24,7 @@ from compiler.program import (
 )
 from compiler.stages.block_layout import BLOCKS
 from compiler.stages.operators.contiguous import JOINS, view_offset_bytes
+from compiler.stages.integer_graph import CHANNELS_LAST
 from compiler.stages.provenance import Provenance, bindings, is_call_to, provenance_of
 
 _VIEWS = ("relax.reshape", "relax.memory.view", "relax.memory.ensure_zero_offset")
@@ -96,7 +97,11 @@ def extract_program(mod: IRModule, model: Model) -> Program:
         UnsupportedError: something is left that is no kernel call, or a shape depends on data.
     """
     names = onnx_names(mod)
-    blocks = {str(k): int(v) for k, v in mod.attrs.get(BLOCKS, {}).items()}  # none for a GPU
+    blocks = {
+        str(name): int(channels)
+        for layout in (BLOCKS, CHANNELS_LAST)  # the first is not of a GPU
+        for name, channels in mod.attrs.get(layout, {}).items()
+    }
     return _Walk(mod, names, blocks, provenance_of(mod), model).program()
 
 
