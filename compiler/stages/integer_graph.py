@@ -26,6 +26,7 @@ from compiler.stages.integer.quantizers import (
     quantizer_of,
 )
 from compiler.stages.integer.rules import INTEGER_RULES
+from compiler.stages.integer.tables import integer_function
 from compiler.stages.integer.values import Integers
 from compiler.stages.operand_views import shape_of
 from compiler.stages.operators.integer_dot import integer_dot
@@ -112,7 +113,7 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         variable, call = binding.var, binding.value
         quantizer = quantizer_of(call)
         assert quantizer is not None
-        self._context.inner_names.clear()
+        self._context.begin()
         try:
             epilogue = epilogue_of(self._context, call.args[0], quantizer)
             made = self._core(epilogue, variable.name)
@@ -137,17 +138,26 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
             return rescaled(context, operand, epilogue.to)
         core = context.behind(epilogue.core)
         operator = getattr(getattr(core, "op", None), "name", "")
-        if operator in INTEGER_RULES:
-            return INTEGER_RULES[operator](context, core, epilogue.to)
+        if not operator:
+            return self._border(epilogue)
+        reasons = []
+        for rule in (INTEGER_RULES.get(operator), integer_function):
+            try:
+                if rule is not None:
+                    return rule(context, core, epilogue.to)
+            except StaysFloatError as reason:
+                reasons.append(str(reason))
+        self._note(name, reasons[0])
+        return self._border(epilogue)
+
+    def _border(self, epilogue: Epilogue) -> Integers:
+        """Quantize what is computed in float arithmetic, or given as float by the caller."""
         if epilogue.to.slope is not None:
             raise StaysFloatError("a leaky ReLU follows float arithmetic")
-        if operator:
-            self._note(name, f"{operator.rpartition('.')[2]} has no integer form")
-        compute = partial(
-            quantized, scale=epilogue.to.quantizer.scale, to=epilogue.to.bounds
-        )
+        scale = epilogue.to.quantizer.scale
+        compute = partial(quantized, scale=scale, to=epilogue.to.bounds)
         data = self.visit_expr(epilogue.core)
-        return context.plain(context.emit_te(compute, data, name="quantize"))
+        return self._context.plain(self._context.emit_te(compute, data, name="quantize"))
 
     def _note(self, name: str, reason: str) -> None:
         self.stays_float[self.onnx_names.get(name, name)] = reason
@@ -159,4 +169,5 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
             self.onnx_names.setdefault(newest.name, self.onnx_names[variable.name])
         if made.is_last and len(shape_of(newest)) == 4:
             self.channels_last[newest.name] = shape_of(newest)[3]
-        self.stands_for[newest.name] = [*names, variable.name]
+        if self._context.newest_call is not None:
+            self.stands_for[self._context.newest_call] = [*names, variable.name]

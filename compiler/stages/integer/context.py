@@ -55,7 +55,13 @@ class Context:
         self._rewritten = rewritten
         self._known: dict[Any, Integers] = {}
         self._count = 0
-        self.inner_names: list[str] = []  # old variables that a rule looked through
+        # Of the quantizer at hand: old variables that a rule looked through, and the last call made.
+        self.inner_names: list[str] = []
+        self.newest_call: str | None = None
+
+    def begin(self) -> None:
+        """Begin with another quantizer."""
+        self.inner_names, self.newest_call = [], None
 
     def behind(self, expression: Any) -> Any:
         """The call or constant behind variables."""
@@ -68,7 +74,9 @@ class Context:
 
     def emit_te(self, compute: Callable[..., Any], *operands: Any, name: str) -> Any:
         """Bind a call of a tensor expression to a new variable."""
-        return self.emit(self.builder.call_te(compute, *operands, primfunc_name_hint=name))
+        made = self.emit(self.builder.call_te(compute, *operands, primfunc_name_hint=name))
+        self.newest_call = made.name
+        return made
 
     def plain(self, expression: Any) -> Integers:
         """A new expression in ONNX's order of axes."""

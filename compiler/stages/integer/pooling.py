@@ -6,7 +6,7 @@ from functools import partial
 from math import prod
 
 import numpy as np
-from tvm import relax, te, topi
+from tvm import relax
 
 from compiler.stages.integer.context import INT32_LIMIT, Context, Result
 from compiler.stages.integer.elementwise import rescaled
@@ -17,6 +17,7 @@ from compiler.stages.operators.integer_pooling import (
     Window,
     integer_max_pool,
     integer_sum_pool,
+    integer_sums,
 )
 
 
@@ -77,13 +78,16 @@ def integer_mean(context: Context, call: relax.Call, to: Result) -> Integers:
     if count * 255 >= INT32_LIMIT:
         raise StaysFloatError("its sums may not fit 32 bits")
     planes = axes == [2, 3] and len(shape) == 4
-    source = data.integers.last if planes else data.integers.plain
-
-    def sums_of(values: te.Tensor) -> te.Tensor:
-        wide = te.compute(values.shape, lambda *i: values[i].astype("int32"), name="widened")
-        return topi.sum(wide, axis=[1, 2] if planes else axes, keepdims=True)
-
-    sums = context.emit_te(sums_of, source, name="integer_mean")
+    if planes:
+        window = Window(
+            kernel=(shape[2], shape[3]), strides=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0)
+        )
+        compute = partial(integer_sum_pool, window=window, zero=data.zero)
+        sums = context.emit_te(compute, data.integers.last, name="integer_sum_pool")
+    else:
+        sums = context.emit_te(
+            partial(integer_sums, axes=axes), data.integers.plain, name="integer_mean"
+        )
     factor = np.asarray([data.scale / (count * to.quantizer.scale)])
     made = context.requantize(sums, np.asarray([-data.zero * count]), factor, to)
     result = context.channels_last(made) if planes else context.plain(made)

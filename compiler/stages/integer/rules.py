@@ -20,6 +20,7 @@ from compiler.stages.integer.pooling import (
     integer_max_pooling,
     integer_mean,
 )
+from compiler.stages.integer.softmax import integer_softmax_rows
 from compiler.stages.integer.values import Integers
 
 # A rule takes the operator whose result is quantized, moved and clipped perhaps, and gives its
@@ -35,5 +36,6 @@ INTEGER_RULES: dict[str, IntegerRule] = {
     "relax.nn.avg_pool2d": integer_average_pooling,
     "relax.nn.conv2d": integer_convolution,
     "relax.nn.max_pool2d": integer_max_pooling,
+    "relax.nn.softmax": integer_softmax_rows,
     "relax.subtract": integer_difference,
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tvm import te, tirx
+from tvm import te, tirx, topi
 
 from schedules import roles
 
@@ -84,3 +84,9 @@ def _pool(data: te.Tensor, window: Window, around: int, reduce: Any) -> te.Tenso
 
     shape = (batch, *window.out_extent(height, width), channels)
     return te.compute(shape, element, name="pool")
+
+
+def integer_sums(data: te.Tensor, *, axes: list[int]) -> te.Tensor:
+    """int32 sums along axes, which stay with an extent of 1."""
+    wide = te.compute(data.shape, lambda *i: data[i].astype("int32"), name="widened")
+    return topi.sum(wide, axis=axes, keepdims=True)
