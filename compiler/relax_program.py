@@ -23,8 +23,8 @@ from compiler.program import (
     ValueKind,
 )
 from compiler.stages.block_layout import BLOCKS
-from compiler.stages.operators.contiguous import JOINS, view_offset_bytes
 from compiler.stages.integer_graph import CHANNELS_LAST
+from compiler.stages.operators.contiguous import JOINS, view_offset_bytes
 from compiler.stages.provenance import Provenance, bindings, is_call_to, provenance_of
 
 _VIEWS = ("relax.reshape", "relax.memory.view", "relax.memory.ensure_zero_offset")

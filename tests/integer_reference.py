@@ -6,7 +6,7 @@ summed exactly, scaled by one float32 product, rounded half to even and saturate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import erf, floor, log2
 from typing import Any
@@ -29,7 +29,7 @@ class Quantized:
 
     @property
     def centred(self) -> np.ndarray:
-        return self.q - self.zero
+        return np.asarray(self.q - self.zero)
 
 
 def float32(value: Any) -> Any:
@@ -60,11 +60,11 @@ class IntegerReference:
             return self._quantize(node)
         if node.op_type == "DequantizeLinear":
             found = self.quantized(node.output[0])
-            return float32(float32(found.centred) * float32(found.scale))
+            return np.asarray(float32(found.centred) * float32(found.scale))
         if node.op_type in MOVEMENTS:
             return self._moved(node, self.value(node.input[0]))
         if node.op_type == "Constant":
-            return numpy_helper.to_array(node.attribute[0].t)
+            return np.asarray(numpy_helper.to_array(node.attribute[0].t))
         raise AssertionError(f"no reference for {node.op_type} outside of quantizers")
 
     def quantized(self, name: str) -> Quantized:
@@ -260,9 +260,9 @@ class Target:
 
     def saturated(self, q: np.ndarray) -> np.ndarray:
         info = np.iinfo(self.dtype)
-        return np.clip(q, info.min, info.max).astype(self.dtype)
+        return np.asarray(np.clip(q, info.min, info.max).astype(self.dtype))
 
-    def rounded(self, scaled: np.ndarray) -> np.ndarray:
+    def rounded(self, scaled: Any) -> np.ndarray:
         """Saturated integers of what is counted in quanta."""
         info = np.iinfo(self.dtype)
         rounded = np.rint(np.asarray(scaled, np.float32)).astype(np.float64) + self.zero
@@ -272,7 +272,7 @@ class Target:
         return int(self.rounded(np.float32(real) / np.float32(self.scale)))
 
 
-UNARY = {
+UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "Sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
     "Tanh": np.tanh,
     "Exp": np.exp,

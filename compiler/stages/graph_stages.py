@@ -74,15 +74,17 @@ def gpu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Sta
 def _model_stages(spec: TargetSpec | None = None) -> tuple[Stage, ...]:
     """What holds for every machine; without a spec quantized operators stay float."""
     transform = relax.transform
-    integers = (
-        # Before constants are folded: it needs the stored weights, not what they are worth.
-        Stage("integer-graph", partial(integer_graph, spec=spec)),
-        Stage("eliminate-float", transform.DeadCodeElimination()),
-    )
+    integers: tuple[Stage, ...] = ()
+    if spec is not None:
+        integers = (
+            # Before constants are folded: it needs the stored weights, not what they are worth.
+            Stage("integer-graph", partial(integer_graph, spec=spec)),
+            Stage("eliminate-float", transform.DeadCodeElimination()),
+        )
     return (
         Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
         Stage("decompose-ops", transform.DecomposeOpsForInference()),
-        *(integers if spec is not None else ()),
+        *integers,
         Stage("fold-constants", fold_constants),  # weights as arrays: legalize packs them
         Stage("canonicalize", transform.CanonicalizeBindings()),
         Stage("join-normalizations", join_normalizations),  # its constants are arrays now

@@ -66,9 +66,7 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         super().__init__(mod)
         main = mod["main"]
         definitions = {binding.var: binding.value for binding in bindings(main)}
-        self._context = Context(
-            self.builder_, definitions, self.visit_expr, integer_dot(spec)
-        )
+        self._context = Context(self.builder_, definitions, self.visit_expr, integer_dot(spec))
         self.onnx_names = onnx_names(mod)
         self.stands_for: dict[str, list[str]] = {}
         self.channels_last: dict[str, int] = {}
@@ -104,9 +102,9 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         if is_call_to(call, "relax.quantize") and quantizer_of(call) is not None:
             return self._quantized(binding)
         name = getattr(call.op, "name", "")
-        if name in MOVEMENTS and str(call.ty.dtype) in SMALL_INTEGERS:
-            if isinstance(call.args[0], relax.Var):
-                return self._context.integers(call.args[0]).moved(call)
+        small = name in MOVEMENTS and str(call.ty.dtype) in SMALL_INTEGERS
+        if small and isinstance(call.args[0], relax.Var):
+            return self._context.integers(call.args[0]).moved(call)
         return None
 
     def _quantized(self, binding: relax.VarBinding) -> Integers:

@@ -30,7 +30,7 @@ def integer_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 
 
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
-    sch, conv, epilogue = kernel.sch, kernel.main, kernel.epilogue
+    sch, conv = kernel.sch, kernel.main
     _, _, columns, blocks, lanes = match.axis_extents(sch, conv)[:5]
     tile = choose_tile(blocks, columns, spec.vector.register_count)
     batch, row, column, channel = row_loops(kernel)

@@ -56,9 +56,7 @@ def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     outer_chunk, inner_chunk = sch.split(
         chunk, factors=[None, steps.largest_divisor(chunks, UNROLLED_CHANNELS)]
     )
-    sch.reorder(
-        batch, row, block, tap_y, tap_x, outer_chunk, inner_chunk, inner, column, lane
-    )
+    sch.reorder(batch, row, block, tap_y, tap_x, outer_chunk, inner_chunk, inner, column, lane)
     for loop in (inner_chunk, inner, column, lane):
         sch.unroll(loop)
     sch.set_scope(conv, 0, "local")

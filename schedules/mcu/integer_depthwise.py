@@ -1,4 +1,4 @@
-"""Depthwise convolution of small integers on a scalar machine: columns of a channel share weights."""
+"""Depthwise convolution of small integers on a scalar machine: columns share weights."""
 
 from __future__ import annotations
 

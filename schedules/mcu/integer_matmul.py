@@ -1,4 +1,4 @@
-"""Matrix product of small integers on a scalar machine: columns in registers, weights in a stream."""
+"""Matrix product of small integers on a scalar machine: columns in registers."""
 
 from __future__ import annotations
 

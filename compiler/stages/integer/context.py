@@ -55,7 +55,7 @@ class Context:
         self._rewritten = rewritten
         self._known: dict[Any, Integers] = {}
         self._count = 0
-        # Of the quantizer at hand: old variables that a rule looked through, and the last call made.
+        # Of the quantizer at hand: old variables that a rule looked through, the last call made.
         self.inner_names: list[str] = []
         self.newest_call: str | None = None
 
@@ -127,9 +127,7 @@ class Context:
             raise StaysFloatError("an operand is not quantized to 8 bits per tensor")
         return found
 
-    def requantize(
-        self, sums: Any, bias: np.ndarray, factor: np.ndarray, to: Result
-    ) -> Any:
+    def requantize(self, sums: Any, bias: np.ndarray, factor: np.ndarray, to: Result) -> Any:
         """Emit ``sums`` as integers of the result.
 
         Args:
@@ -139,9 +137,7 @@ class Context:
         operands = [relax.const(bias.astype(np.int32)), relax.const(_factors(factor))]
         if to.slope is not None:
             operands.append(relax.const(_factors(factor * to.slope)))
-        return self.emit_te(
-            partial(requantized, to=to.bounds), sums, *operands, name="requantize"
-        )
+        return self.emit_te(partial(requantized, to=to.bounds), sums, *operands, name="requantize")
 
 
 def _factors(factor: np.ndarray) -> np.ndarray:

@@ -86,4 +86,3 @@ def narrowest(values: np.ndarray) -> np.ndarray:
     """Weights in int8, or int16 where their zero point is far from the middle."""
     fits = values.min(initial=0) >= -128 and values.max(initial=0) <= 127
     return values.astype(np.int8 if fits else np.int16)
-

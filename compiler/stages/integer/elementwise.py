@@ -34,7 +34,9 @@ def integer_sum(context: Context, call: relax.Call, to: Result) -> Integers:
         if biased is not None and bias is not None:
             if isinstance(core, relax.Var):
                 context.inner_names.append(core.name)
-            _refuse_broadcast(bias, shape_of(call), is_call_to(context.behind(core), "relax.matmul"))
+            _refuse_broadcast(
+                bias, shape_of(call), is_call_to(context.behind(core), "relax.matmul")
+            )
             return biased(context, context.behind(core), to, bias)
     return _weighted(context, call, to, sign=1)
 
@@ -111,7 +113,7 @@ def rescaled(context: Context, operand: Operand, to: Result) -> Integers:
     return context.channels_last(made) if last else context.plain(made)
 
 
-def _refuse_broadcast(bias: np.ndarray, shape: list[int], last_axis: bool) -> None:
+def _refuse_broadcast(bias: np.ndarray, shape: tuple[int, ...], last_axis: bool) -> None:
     """Raise StaysFloatError unless the bias is one number for each channel."""
     axis = len(shape) - 1 if last_axis else 1
     own = (1,) * (len(shape) - bias.ndim) + bias.shape

@@ -39,7 +39,7 @@ def epilogue_of(context: Context, expression: Any, quantizer: Quantizer) -> Epil
     while True:
         if isinstance(expression, relax.Var):
             variables.append(expression.name)
-        call = context.definitions.get(expression)
+        call: Any = context.definitions.get(expression)
         while isinstance(call, relax.Var):
             expression, call = call, context.definitions.get(call)
         name = getattr(getattr(call, "op", None), "name", "")
@@ -70,6 +70,8 @@ def _after(context: Context, call: relax.Call, to: Result) -> Result:
             raise StaysFloatError("a leaky ReLU follows another activation")
         return replace(to, slope=float(call.attrs.alpha))
     low, high = bounds.low, bounds.high
+    least: float | None
+    most: float | None
     if name == "relax.nn.relu":
         least, most = 0.0, None
     elif name == "relax.clip":

@@ -75,7 +75,7 @@ def _of_activations(
     return _in_shape(context, made, shape_of(call))
 
 
-def _in_shape(context: Context, made: object, shape: list[int]) -> Integers:
-    if list(shape_of(made)) == list(shape):
+def _in_shape(context: Context, made: object, shape: tuple[int, ...]) -> Integers:
+    if shape_of(made) == shape:
         return context.plain(made)
     return context.plain(context.emit(relax.op.reshape(made, shape)))

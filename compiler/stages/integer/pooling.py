@@ -28,7 +28,7 @@ def _window(call: relax.Call) -> Window:
         raise StaysFloatError("its layout is not ONNX's")
     pads = [int(v) for v in attrs.padding]
     kernel, strides, dilation = (
-        tuple(int(v) for v in getattr(attrs, name)) for name in ("pool_size", "strides", "dilation")
+        (int(pair[0]), int(pair[1])) for pair in (attrs.pool_size, attrs.strides, attrs.dilation)
     )
     shape, out = shape_of(call.args[0]), shape_of(call)
     for axis in (0, 1):  # the last window may reach beyond the pads

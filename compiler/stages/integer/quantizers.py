@@ -21,7 +21,7 @@ MOVEMENTS = frozenset(
 
 
 class StaysFloatError(Exception):
-    """Why a quantizer's operand is computed in float arithmetic. Raised and caught in this folder."""
+    """Why a quantizer's operand is computed in float arithmetic; caught by the stage."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +115,7 @@ def constant_reals(expression: Any, definitions: Definitions) -> np.ndarray | No
     """Return a constant, dequantized or float, in float64; None for what is computed."""
     integers = constant_integers(expression, definitions)
     if integers is not None:
-        return integers.values.astype(np.float64) * integers.scale
+        return np.asarray(integers.values.astype(np.float64) * integers.scale)
     call = looked_up(expression, definitions)
     array = constant_array(call)
     if array is not None:
@@ -128,8 +128,8 @@ def constant_reals(expression: Any, definitions: Definitions) -> np.ndarray | No
         return None
     if name == "relax.permute_dims":
         axes = None if call.attrs.axes is None else [int(a) for a in call.attrs.axes]
-        return inner.transpose(axes)
-    return inner.reshape([int(extent) for extent in call.ty.shape.values])
+        return np.asarray(inner.transpose(axes))
+    return np.asarray(inner.reshape([int(extent) for extent in call.ty.shape.values]))
 
 
 def _each(integers: ConstantIntegers, change: Any) -> ConstantIntegers:

@@ -91,7 +91,7 @@ def _value(
     if constant is not None:
         if constant.size != 1:
             raise StaysFloatError("its function differs between elements")
-        return constant.reshape(())
+        return np.asarray(constant.reshape(()))
     call = context.behind(expression)
     name = getattr(getattr(call, "op", None), "name", "").removeprefix("relax.")
     if name == "dequantize":
@@ -103,9 +103,9 @@ def _value(
         return np.where(inner < 0, inner * float(call.attrs.alpha), inner)
     if name == "clip":
         low, high = (float(getattr(a.value, "value", a.value)) for a in call.args[1:3])
-        return np.clip(_value(context, call.args[0], domain, leaves), low, high)
+        return np.asarray(np.clip(_value(context, call.args[0], domain, leaves), low, high))
     if name in _UNARY:
-        return _UNARY[name](_value(context, call.args[0], domain, leaves))
+        return np.asarray(_UNARY[name](_value(context, call.args[0], domain, leaves)))
     if name in _BINARY:
         one, other = (_value(context, argument, domain, leaves) for argument in call.args)
         return _BINARY[name](one, other)
@@ -120,5 +120,5 @@ def _leaf(
         raise StaysFloatError("it is a function of two tensors")
     leaves.append(operand)
     least = -128 if operand.integers.dtype == "int8" else 0
-    reals = np.float32(domain + least - operand.zero) * np.float32(operand.scale)
-    return reals.astype(np.float64)
+    centred = (domain + least - operand.zero).astype(np.float32)
+    return np.asarray((centred * np.float32(operand.scale)).astype(np.float64))

@@ -37,7 +37,7 @@ class Integers:
     @property
     def dtype(self) -> str:
         """The type of its elements."""
-        return str((self._last if self._plain is None else self._plain).ty.dtype)
+        return str(self.newest.ty.dtype)
 
     @property
     def newest(self) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from compiler.stages.operators.integer_dot import IntegerDot
 from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.stages.operators.integer_conv2d import row_shift
+from compiler.stages.operators.integer_dot import IntegerDot
 from schedules import roles
 
 
@@ -71,9 +71,7 @@ def integer_matmul(
     )
 
 
-def integer_batch_matmul(
-    left: te.Tensor, right: te.Tensor, *, zeros: tuple[int, int]
-) -> te.Tensor:
+def integer_batch_matmul(left: te.Tensor, right: te.Tensor, *, zeros: tuple[int, int]) -> te.Tensor:
     """int32 ``[B, M, N]`` from ``left[B, M, K]`` and ``right[B or 1, K, N]``, made at run time."""
     batch, rows, depth = (int(extent) for extent in left.shape)
     k = te.reduce_axis((0, depth), "k")

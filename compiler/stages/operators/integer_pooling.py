@@ -34,8 +34,10 @@ class Window:
         top, left, _, _ = self.pads
         out_h, out_w = self.out_extent(height, width)
         inside = [
-            sum(0 <= o * self.strides[a] - (top, left)[a] + k * self.dilation[a] < size
-                for k in range(self.kernel[a]))
+            sum(
+                0 <= o * self.strides[a] - (top, left)[a] + k * self.dilation[a] < size
+                for k in range(self.kernel[a])
+            )
             for a, count, size in ((0, out_h, height), (1, out_w, width))
             for o in range(count)
         ]
