@@ -72,8 +72,11 @@ class IntegerReference:
         node = self.makers[name]
         if node.op_type in MOVEMENTS:
             inner = self.quantized(node.input[0])
-            full = [np.broadcast_to(part, inner.q.shape) for part in (inner.scale, inner.zero)]
-            return Quantized(*(self._moved(node, part) for part in (inner.q, *full)))
+            parts = [
+                part if part.size == 1 else self._moved(node, np.broadcast_to(part, inner.q.shape))
+                for part in (inner.scale, inner.zero)
+            ]
+            return Quantized(self._moved(node, inner.q), *parts)
         assert node.op_type == "DequantizeLinear", (name, node.op_type)
         q = self.value(node.input[0]).astype(np.int64)
         axis = attributes(node).get("axis", 1)
@@ -131,6 +134,8 @@ class IntegerReference:
         node = self.makers.get(name)
         if node is None:  # an input of the model
             return target.rounded(float32(self.known[name]) / np.float32(target.scale))
+        if node.op_type == "DequantizeLinear":
+            return self._rescaled(self.quantized(name), target)
         if node.op_type == "Add" and (summed := self._biased(node)) is not None:
             sums, scale, bias = summed
         elif node.op_type == "Softmax":

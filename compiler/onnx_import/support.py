@@ -35,7 +35,8 @@ Sigmoid Sign Sin Sinh Size SkipLayerNormalization Slice Softmax Softplus Softsig
 SpaceToDepth Split SplitToSequence Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK
 Transpose Trilu Unique Unsqueeze Upsample Where Xor
 """
-CONVERTED = frozenset(CONVERT_MAP.split())
+# `to_relax` adds to it.
+CONVERTED = frozenset(CONVERT_MAP.split()) | {"ConvInteger"}
 
 # Converted, but what comes out cannot become a kernel; and operators with a reason of their own.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
