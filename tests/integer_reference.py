@@ -134,6 +134,9 @@ class IntegerReference:
         node = self.makers.get(name)
         if node is None:  # an input of the model
             return target.rounded(float32(self.known[name]) / np.float32(target.scale))
+        if node.op_type in ("Resize", "Slice", "Split"):
+            part = list(node.output).index(name)
+            return self._rescaled(self._picked(node, self.quantized(node.input[0]), part), target)
         if node.op_type == "DequantizeLinear":
             return self._rescaled(self.quantized(name), target)
         if node.op_type == "Add" and (summed := self._biased(node)) is not None:
@@ -160,6 +163,19 @@ class IntegerReference:
         if slope is not None:
             factor = np.where(exact < 0, float32(scale / target.scale * slope), factor)
         return target.rounded(float32(float32(exact) * factor))
+
+    def _picked(self, node: onnx.NodeProto, data: Quantized, part: int) -> Quantized:
+        """Elements at other places: nearest ones by whole scales, one slice, equal parts."""
+        q = data.q
+        if node.op_type == "Resize":
+            for axis, scale in enumerate(self.value(node.input[2])):
+                q = np.repeat(q, int(scale), axis)
+        elif node.op_type == "Slice":
+            begin, end, axis = (int(self.value(name)[0]) for name in node.input[1:4])
+            q = q.take(range(begin, end), axis)
+        else:
+            q = np.split(q, len(node.output), attributes(node)["axis"])[part]
+        return Quantized(q, data.scale, data.zero)
 
     def _rescaled(self, data: Quantized, target: Target) -> np.ndarray:
         same = (float(data.scale), int(data.zero)) == (target.scale, target.zero)
@@ -199,6 +215,12 @@ class IntegerReference:
             scale = weight.scale.reshape(-1, *[1] * (data.q.ndim - 2)) * data.scale.reshape(())
             sums = convolution(data.centred, weight.centred, node)
             return sums, scale, self._bias(node, scale)
+        if node.op_type == "ConvTranspose":
+            data, weight = (self.quantized(n) for n in node.input[:2])
+            groups = given.get("group", 1)
+            scale = np.tile(weight.scale.reshape(-1), groups) * data.scale.reshape(())
+            sums = transposed_convolution(data.centred, weight.centred, node)
+            return sums, scale.reshape(-1, 1, 1), self._bias(node, scale.reshape(-1, 1, 1))
         if node.op_type == "Gemm":
             data, weight = (self.quantized(n) for n in node.input[:2])
             right = weight.centred.T if given.get("transB") else weight.centred
@@ -343,3 +365,27 @@ def convolution(data: np.ndarray, weight: np.ndarray, node: onnx.NodeProto) -> n
         )
     ]
     return np.concatenate(parts, axis=1)
+
+
+def transposed_convolution(
+    data: np.ndarray, weight: np.ndarray, node: onnx.NodeProto
+) -> np.ndarray:
+    """Exact sums: each element of the data adds its multiple of the kernel to the result."""
+    given = attributes(node)
+    groups, strides = given.get("group", 1), given.get("strides", [1, 1])
+    pads, more = given.get("pads", [0] * 4), given.get("output_padding", [0, 0])
+    batch, _, height, width = data.shape
+    kernel_h, kernel_w = weight.shape[2:]
+    rows = (height - 1) * strides[0] + kernel_h + more[0]
+    columns = (width - 1) * strides[1] + kernel_w + more[1]
+    whole = np.zeros((batch, weight.shape[1] * groups, rows, columns), np.int64)
+    pairs = zip(np.split(data, groups, 1), np.split(weight, groups, 0), strict=True)
+    for group, (part, kernel) in enumerate(pairs):
+        first = group * weight.shape[1]
+        for y in range(height):
+            for x in range(width):
+                at = whole[:, first : first + weight.shape[1]]
+                top, left = y * strides[0], x * strides[1]
+                product = np.einsum("nc,cohw->nohw", part[:, :, y, x], kernel)
+                at[:, :, top : top + kernel_h, left : left + kernel_w] += product
+    return whole[:, :, pads[0] : rows - pads[2], pads[1] : columns - pads[3]]

@@ -176,6 +176,30 @@ def _moved(b: QdqBuilder) -> None:
     b.output(b.node("Reshape", b.node("Transpose", made, perm=[0, 2, 3, 1]), shape), 0.1)
 
 
+def _transposed(b: QdqBuilder) -> None:
+    attributes = {"strides": [2, 2], "pads": [1, 1, 0, 1], "output_padding": [0, 1]}
+    weight = b.weight(CHANNELS, 4, 3, 3, axis=1)
+    made = b.node("ConvTranspose", b.data(1, CHANNELS, 5, 4), weight, b.bias(4), **attributes)
+    b.output(made, 0.1)
+    grouped = b.node("ConvTranspose", b.data(1, 4, 5, 4), b.weight(4, 3, 2, 2, axis=1), group=2)
+    b.output(grouped, 0.1)
+
+
+def _resized(b: QdqBuilder) -> None:
+    scales = b.constant(np.asarray([1, 1, 2, 3], np.float32))
+    shape = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    made = b.node("Resize", b.data(1, 3, 4, 5), "", scales, mode="nearest", **shape)
+    b.output(made, 0.05, -3)
+
+
+def _parts(b: QdqBuilder) -> None:
+    numbers = [b.constant(np.asarray([v], np.int64)) for v in (1, 7, 1)]
+    b.output(b.node("Slice", b.data(3, 9), *numbers), 0.05, -3)
+    data = b.data(2, 10)
+    b.nodes.append(helper.make_node("Split", [data], ["p0", "p1"], "split", axis=1, num_outputs=2))
+    b.output("p1", 0.07, 3)
+
+
 def _rescaled(b: QdqBuilder) -> None:
     b.output(b.data(2, 60, scale=0.031), 0.047, 3, "uint8")
 
@@ -220,6 +244,9 @@ CASES: dict[str, Callable[[QdqBuilder], None]] = {
     "products": _products,
     "dense": _dense,
     "moved": _moved,
+    "transposed": _transposed,
+    "resized": _resized,
+    "parts": _parts,
     "rescaled": _rescaled,
     "halves": halves,
 }
@@ -234,13 +261,15 @@ def all_cases(names: tuple[str, ...] = tuple(CASES)) -> onnx.ModelProto:
 
 
 def every_integer(model: onnx.ModelProto, seed: int) -> dict[str, np.ndarray]:
-    """Inputs that hold all integers of their type, shuffled."""
+    """Inputs that hold all integers of their type, shuffled; small ones as many as they can."""
     generator = np.random.default_rng(seed)
     found = {}
     for value in model.graph.input:
         dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
         info = np.iinfo(dtype)
-        integers = np.resize(np.arange(info.min, info.max + 1), int(np.prod(shape)))
+        count = int(np.prod(shape))
+        spread = np.linspace(info.min, info.max, min(count, 256)).round()
+        integers = np.resize(spread, count)
         found[value.name] = generator.permutation(integers).astype(dtype).reshape(shape)
     return found

@@ -50,9 +50,11 @@ def _dequantizer(
 
     result = f"{owner.output[0]}/{operand}"
     inputs = [operand, scale, *([zero] if zero else [])]
-    attributes = {} if axis is None else {"axis": axis}
     name = f"{owner.name}/DequantizeLinear/{operand}"
-    return helper.make_node("DequantizeLinear", inputs, [result], name, **attributes)
+    node = helper.make_node("DequantizeLinear", inputs, [result], name)
+    if axis is not None:
+        node.attribute.append(helper.make_attribute("axis", axis))
+    return node
 
 
 def _convolution(

@@ -57,6 +57,9 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         self._nodes = _NamedValues(self.bb)
         self._current: Any = None
 
+    def _check_for_unsupported_ops(self, graph: Any) -> None:
+        """Nothing: `support.py` has looked at every node, and knows what is converted here."""
+
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
         pairwise = _PAIRWISE.get(op_name)
         if pairwise is not None and len(inputs) > 1:
@@ -80,7 +83,8 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
 
     def _integer_convolution(self, inputs: list[Any], attrs: Any) -> Any:
         """int32 sums of what is left of data and weights when their zero points are subtracted."""
-        data, weight, data_zero, weight_zero = [*inputs, *[None] * (4 - len(inputs))]
+        missing: list[Any] = [None] * (4 - len(inputs))
+        data, weight, data_zero, weight_zero = [*inputs, *missing]
         rank = len(data.ty.shape.values) - 2
         if rank != 2 or attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             raise UnsupportedError(

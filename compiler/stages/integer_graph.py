@@ -19,13 +19,14 @@ from compiler.stages.constants import constant_array
 from compiler.stages.integer.context import Context
 from compiler.stages.integer.elementwise import rescaled
 from compiler.stages.integer.epilogue import Epilogue, epilogue_of
+from compiler.stages.integer.movement import integer_part
 from compiler.stages.integer.quantizers import (
     MOVEMENTS,
     SMALL_INTEGERS,
     StaysFloatError,
     quantizer_of,
 )
-from compiler.stages.integer.rules import INTEGER_RULES
+from compiler.stages.integer.rules import INTEGER_RULES, IntegerRule
 from compiler.stages.integer.tables import integer_function
 from compiler.stages.integer.values import Integers
 from compiler.stages.operand_views import shape_of
@@ -99,8 +100,11 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
     def _integers(self, binding: relax.VarBinding) -> Integers | None:
         """Return the binding's integers, None if it has none or this stage does not make them."""
         call = binding.value
-        if is_call_to(call, "relax.quantize") and quantizer_of(call) is not None:
-            return self._quantized(binding)
+        if is_call_to(call, "relax.quantize"):
+            if quantizer_of(call) is not None:
+                return self._quantized(binding)
+            reason = "not to 8 bits, by a scale for each channel, or by one that is computed"
+            self._note(binding.var.name, f"it quantizes {reason}")
         name = getattr(call.op, "name", "")
         small = name in MOVEMENTS and str(call.ty.dtype) in SMALL_INTEGERS
         if small and isinstance(call.args[0], relax.Var):
@@ -136,10 +140,13 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
             return rescaled(context, operand, epilogue.to)
         core = context.behind(epilogue.core)
         operator = getattr(getattr(core, "op", None), "name", "")
-        if not operator:
+        rules: tuple[IntegerRule | None, ...] = (INTEGER_RULES.get(operator), integer_function)
+        if isinstance(core, relax.TupleGetItem):
+            rules = (integer_part,)
+        elif not operator:
             return self._border(epilogue)
         reasons = []
-        for rule in (INTEGER_RULES.get(operator), integer_function):
+        for rule in rules:
             try:
                 if rule is not None:
                     return rule(context, core, epilogue.to)

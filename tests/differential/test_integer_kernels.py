@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from compiler.onnx_import.load import load_model
@@ -18,7 +19,7 @@ from tests.quantized_models import CASES, all_cases, every_integer
 
 MODELS = Path(__file__).parents[1] / "models"
 QUANTIZED = tuple(sorted(path.name for path in MODELS.glob("*_qdq8.onnx")))
-IN_EVERY_RUN = ("mnist_dscnn_qdq8.onnx", "mlperf_tiny_ic_resnet8_qdq8.onnx")
+FEW = ("conv-unsigned", "depthwise", "residual", "dense", "softmax", "halves")
 
 
 def same_bytes(
@@ -43,8 +44,11 @@ def drawn(path: Path, count: int) -> list[dict[str, np.ndarray]]:
     return [draw_inputs(model, seed) for seed in range(count)]
 
 
-def test_every_operator(tmp_path: Path) -> None:
-    model = all_cases()
+@pytest.mark.parametrize(
+    "names", [FEW, pytest.param(tuple(CASES), marks=pytest.mark.slow)], ids=["few", "all"]
+)
+def test_operators(names: tuple[str, ...], tmp_path: Path) -> None:
+    model = all_cases(names)
     path = save(model, tmp_path / "operators.onnx")
     assert same_bytes(path, "host", tmp_path / "out", [every_integer(model, 0)]) == []
 
@@ -61,17 +65,14 @@ def test_reference_is_near_onnxruntime() -> None:
         assert np.abs(array.astype(np.int64) - expected).max() <= 1, name
 
 
-def onnxruntime_without_optimisations(model: onnx.ModelProto):  # type: ignore[no-untyped-def]
-    import onnxruntime
-
+def onnxruntime_without_optimisations(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
-@pytest.mark.parametrize("name", IN_EVERY_RUN)
-def test_model(name: str, tmp_path: Path) -> None:
-    path = MODELS / name
+def test_model(tmp_path: Path) -> None:
+    path = MODELS / "mnist_dscnn_qdq8.onnx"
     assert same_bytes(path, "host", tmp_path / "out", drawn(path, 3)) == []
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tvm import relax
 
 from compiler.stages.integer.context import INT32_LIMIT, Context, Result
-from compiler.stages.integer.conv2d import integer_convolution
+from compiler.stages.integer.conv2d import integer_convolution, integer_transposed_convolution
 from compiler.stages.integer.matmul import integer_product
 from compiler.stages.integer.quantizers import StaysFloatError, constant_reals
 from compiler.stages.integer.values import Integers, Operand
@@ -19,7 +19,11 @@ from compiler.stages.operators.integer_elementwise import as_int32, weighted_sum
 from compiler.stages.operators.integer_elementwise import integer_product as elements_product
 from compiler.stages.provenance import is_call_to
 
-_BIASED = {"relax.nn.conv2d": integer_convolution, "relax.matmul": integer_product}
+_BIASED = {
+    "relax.matmul": integer_product,
+    "relax.nn.conv2d": integer_convolution,
+    "relax.nn.conv2d_transpose": integer_transposed_convolution,
+}
 
 
 def integer_sum(context: Context, call: relax.Call, to: Result) -> Integers:
