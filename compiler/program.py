@@ -113,6 +113,14 @@ class Port:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FloatQuantizer:
+    """A quantizer whose operand is computed in float arithmetic, and why."""
+
+    node: str  # in the ONNX graph
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
     """Kernel calls in execution order over values; ``values[i].id == i``."""
 
@@ -122,6 +130,7 @@ class Program:
     copies: tuple[Copy, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    float_quantizers: tuple[FloatQuantizer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from compiler.onnx_import.to_relax import onnx_names
 from compiler.program import (
     ELEMENT_BYTES,
     Copy,
+    FloatQuantizer,
     KernelCall,
     Port,
     Program,
@@ -23,6 +24,7 @@ from compiler.program import (
     ValueKind,
 )
 from compiler.stages.block_layout import BLOCKS
+from compiler.stages.integer_graph import CHANNELS_LAST, STAYS_FLOAT
 from compiler.stages.operators.contiguous import JOINS, view_offset_bytes
 from compiler.stages.provenance import Provenance, bindings, is_call_to, provenance_of
 
@@ -96,7 +98,11 @@ def extract_program(mod: IRModule, model: Model) -> Program:
         UnsupportedError: something is left that is no kernel call, or a shape depends on data.
     """
     names = onnx_names(mod)
-    blocks = {str(k): int(v) for k, v in mod.attrs.get(BLOCKS, {}).items()}  # none for a GPU
+    blocks = {
+        str(name): int(channels)
+        for layout in (BLOCKS, CHANNELS_LAST)  # the first is not of a GPU
+        for name, channels in mod.attrs.get(layout, {}).items()
+    }
     return _Walk(mod, names, blocks, provenance_of(mod), model).program()
 
 
@@ -132,7 +138,15 @@ class _Walk:
             self._environment[binding.var] = self._bind(binding)
         result = self._value(self._main.body.body)
         results = list(result) if isinstance(result, tuple) else [result]
-        return _with_outputs(self._built, inputs, results, self._model)
+        made = _with_outputs(self._built, inputs, results, self._model)
+        return replace(made, float_quantizers=self._float_quantizers())
+
+    def _float_quantizers(self) -> tuple[FloatQuantizer, ...]:
+        reasons = self._mod.attrs.get(STAYS_FLOAT, {})
+        return tuple(
+            FloatQuantizer(node=self._nodes.name_of.get(str(value), str(value)), reason=str(reason))
+            for value, reason in sorted(reasons.items(), key=lambda item: str(item[0]))
+        )
 
     def _bind(self, binding: Any) -> Any:
         value = binding.value

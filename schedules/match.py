@@ -15,7 +15,10 @@ from tvm_ffi import structural
 from schedules.roles import ROLE
 
 _SPATIAL, _REDUCTION = 0, 2  # IterVar.iter_type: data-parallel, commutative reduction
-_CHEAP_OPS = {"tirx.likely", "tirx.round", "tirx.floor", "tirx.ceil", "tirx.fabs", "tirx.sqrt"}
+_CHEAP_OPS = {
+    *("tirx.likely", "tirx.round", "tirx.floor", "tirx.ceil", "tirx.fabs", "tirx.sqrt"),
+    "tirx.reinterpret",  # by which integer kernels round
+}
 
 # As `compiler/kernels/elementary.py` has them; the others are calls of libm, lane by lane.
 _POLYNOMIALS = {"tirx.exp", "tirx.tanh", "tirx.erf", "tirx.sigmoid"}

@@ -20,6 +20,12 @@ CONV2D_COLUMNS = "conv2d-columns"
 CONV2D_TRANSPOSE = "conv2d-transpose"  # as CONV2D, a channel for each phase of the strides
 DEPTHWISE_CONV2D = "depthwise-conv2d"  # [N, C, OH, OW] += input[N, C, H, W] * weight[C, KH, KW]
 BLOCKED_DEPTHWISE_CONV2D = "blocked-depthwise-conv2d"  # [N, C/B, OH, OW, B], B in lanes
+# Of small integers, sums in int32, data with channels last, rows as the machine's dot product reads
+# them. [N, Y, X, O/L, L] += rows[N, H, W, C] * weight[O/L, KH, KW, C/D, L, D]; a pointwise one has
+# all positions in X. Reduced over rows and columns of taps, chunks of D channels, those of a chunk.
+INTEGER_CONV2D = "integer-conv2d"
+INTEGER_DEPTHWISE = "integer-depthwise"  # [N, OH, OW, O] += rows[N, H, W, C] * weight[KH, KW, O]
+INTEGER_MATMUL = "integer-matmul"  # [M, N/L, L] += rows[M, K] * weight[N/L, K/D, L, D]
 MATMUL = "matmul"  # [B, M, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]
 # Winograd convolution in chunks [N, GY, GX] of T tiles, P x P points a tile.
 WINOGRAD_HALF = "winograd-half"  # a transform along one side of each tile

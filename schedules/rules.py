@@ -17,6 +17,9 @@ from schedules.cpu.conv2d_columns import conv2d_columns
 from schedules.cpu.conv2d_transpose import conv2d_transpose
 from schedules.cpu.depthwise_conv2d import depthwise_conv2d
 from schedules.cpu.fallback import fallback
+from schedules.cpu.integer_conv2d import integer_conv2d
+from schedules.cpu.integer_depthwise import integer_depthwise
+from schedules.cpu.integer_matmul import integer_matmul
 from schedules.cpu.matmul import matmul
 from schedules.cpu.rows import rows
 from schedules.cpu.scalable_conv2d import scalable_conv2d
@@ -31,6 +34,9 @@ from schedules.cuda.rows import rows as gpu_rows
 from schedules.cuda.tensor_product import tensor_product
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
+from schedules.mcu.integer_conv2d import scalar_integer_conv2d
+from schedules.mcu.integer_depthwise import scalar_integer_depthwise
+from schedules.mcu.integer_matmul import scalar_integer_matmul
 from schedules.mcu.matmul import scalar_matmul
 from schedules.mcu.vector_depthwise_conv2d import vector_depthwise_conv2d
 
@@ -57,6 +63,9 @@ CPU_RULES = (
     Rule("depthwise-conv2d", depthwise_conv2d),
     Rule("scalable-matmul", scalable_matmul),
     Rule("matmul", matmul),
+    Rule("integer-conv2d", integer_conv2d),
+    Rule("integer-depthwise", integer_depthwise),
+    Rule("integer-matmul", integer_matmul),
     Rule("rows", rows),
 )
 
@@ -64,6 +73,9 @@ MCU_RULES = (
     Rule("scalar-conv2d", scalar_conv2d),
     Rule("scalar-depthwise-conv2d", scalar_depthwise_conv2d),
     Rule("scalar-matmul", scalar_matmul),
+    Rule("scalar-integer-conv2d", scalar_integer_conv2d),
+    Rule("scalar-integer-depthwise", scalar_integer_depthwise),
+    Rule("scalar-integer-matmul", scalar_integer_matmul),
     Rule("rows", rows),
 )
 
@@ -82,6 +94,9 @@ VECTOR_MCU_RULES = (
     Rule("vector-depthwise-conv2d", vector_depthwise_conv2d),
     Rule("depthwise-conv2d", depthwise_conv2d),
     Rule("matmul", matmul),
+    Rule("integer-conv2d", integer_conv2d),
+    Rule("integer-depthwise", integer_depthwise),
+    Rule("integer-matmul", integer_matmul),
     Rule("rows", rows),
 )
 

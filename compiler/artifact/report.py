@@ -42,6 +42,7 @@ def build_report(
         "outputs": [_port(port) for port in program.outputs],
         "values": [_value(model, value) for value in program.values],
         "kernels": [_call(model, index, call) for index, call in enumerate(program.calls)],
+        "quantized_in_float": [asdict(one) for one in program.float_quantizers],
         "copies": [
             {"source": copy.source, "destination": copy.destination} for copy in program.copies
         ],

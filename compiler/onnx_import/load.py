@@ -17,6 +17,7 @@ from compiler.onnx_import.opset import expand_functions, raise_opset
 from compiler.onnx_import.padding import fold_padding
 from compiler.onnx_import.pins import pin_values
 from compiler.onnx_import.ports import quantization_of_input, quantization_of_output
+from compiler.onnx_import.quantized_operators import write_out_quantized
 from compiler.onnx_import.read import read_model
 from compiler.onnx_import.shapes import (
     UnknownDim,
@@ -107,6 +108,7 @@ def _folded(source: onnx.ModelProto) -> onnx.ModelProto:
         names = [node.name for node in model.graph.node]
         types = infer_types(model)
         fold_constants(model, types)
+        write_out_quantized(model)  # its parameters are constants now
         choose_branches(model)
         remove_no_ops(model, types)
         prune(model)

@@ -93,13 +93,35 @@ def _resize(node: onnx.NodeProto, attributes: _Attributes, facts: GraphFacts) ->
     return None
 
 
+def _quantizer(node: onnx.NodeProto, _: _Attributes, facts: GraphFacts) -> str | None:
+    """Scales that divide by nothing, and zero points that ONNX does not allow."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    known = [facts.constants.get(name) for name in node.input[1:3]]
+    scale, *zero = [None if one is None else numpy_helper.to_array(one) for one in known]
+    if scale is not None:
+        scale = np.asarray(scale, np.float64)
+        if not np.all(np.isfinite(scale)):
+            return "its scale is not finite"
+        if np.any(scale <= 0):
+            return f"its scale is {float(scale.min()):g}: scales are positive"
+        if np.any(scale < np.finfo(np.float32).tiny):
+            return f"its scale {float(scale.min()):g} is below the smallest normal float32"
+    if zero and zero[0] is not None and zero[0].dtype == np.int32 and np.any(zero[0]):
+        return "its zero point is not 0, as it must be for int32"
+    return None
+
+
 _TRAINING = "training mode is not supported"
 _FORMS: Mapping[str, Callable[[onnx.NodeProto, _Attributes, GraphFacts], str | None]] = {
     "BatchNormalization": _batch_norm,
     "ConvTranspose": _conv_transpose,
+    "DequantizeLinear": _quantizer,
     "Dropout": _dropout,
     "IsInf": _is_inf,
     "Pad": _pad,
+    "QuantizeLinear": _quantizer,
     "Resize": _resize,
     "Scatter": _scatter,
     "ScatterElements": _scatter,

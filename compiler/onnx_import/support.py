@@ -35,7 +35,9 @@ Sigmoid Sign Sin Sinh Size SkipLayerNormalization Slice Softmax Softplus Softsig
 SpaceToDepth Split SplitToSequence Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK
 Transpose Trilu Unique Unsqueeze Upsample Where Xor
 """
-CONVERTED = frozenset(CONVERT_MAP.split())
+# What `to_relax` adds to them.
+OWN_CONVERSIONS = frozenset({"ConvInteger"})
+CONVERTED = frozenset(CONVERT_MAP.split()) | OWN_CONVERSIONS
 
 # Converted, but what comes out cannot become a kernel; and operators with a reason of their own.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})

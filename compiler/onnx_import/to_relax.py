@@ -57,11 +57,16 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         self._nodes = _NamedValues(self.bb)
         self._current: Any = None
 
+    def _check_for_unsupported_ops(self, graph: Any) -> None:
+        """Nothing: `support.py` has looked at every node, and knows what is converted here."""
+
     def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
         pairwise = _PAIRWISE.get(op_name)
         if pairwise is not None and len(inputs) > 1:
             # TVM's importer stacks the operands and reduces: twice the memory, and no fusion.
             return reduce(lambda one, other: self.bb.normalize(pairwise(one, other)), inputs)
+        if op_name == "ConvInteger":
+            return self._integer_convolution(list(inputs), attrs)
         if op_name == "Clip" and opset >= 11:
             return self._clip(*inputs, *[None] * (3 - len(inputs)))
         try:
@@ -75,6 +80,33 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
                 why=f"TVM's ONNX importer refused it: {_last_line(cause)}",
                 fix="rewrite the node with operators that `tunesmith inspect` lists as supported",
             ) from cause
+
+    def _integer_convolution(self, inputs: list[Any], attrs: Any) -> Any:
+        """int32 sums of what is left of data and weights when their zero points are subtracted."""
+        missing: list[Any] = [None] * (4 - len(inputs))
+        data, weight, data_zero, weight_zero = [*inputs, *missing]
+        rank = len(data.ty.shape.values) - 2
+        if rank != 2 or attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+            raise UnsupportedError(
+                f"cannot import node `{attrs.get('tvm_custom', {}).get('name', '')}` (ConvInteger)",
+                why="it is compiled for images only, with pads that are written",
+                fix="give the node two spatial axes and `pads`",
+            )
+        wide = [self.bb.normalize(relax.op.astype(one, "int32")) for one in (data, weight)]
+        for position, zero in enumerate((data_zero, weight_zero)):
+            if zero is not None:
+                zero = self.bb.normalize(relax.op.astype(zero, "int32"))
+                if position == 1 and len(zero.ty.shape.values) == 1:
+                    zero = self.bb.normalize(relax.op.reshape(zero, (-1, 1, 1, 1)))
+                wide[position] = self.bb.normalize(relax.op.subtract(wide[position], zero))
+        return relax.op.nn.conv2d(
+            *wide,
+            strides=attrs.get("strides", (1, 1)),
+            padding=attrs.get("pads", (0, 0, 0, 0)),
+            dilation=attrs.get("dilations", (1, 1)),
+            groups=attrs.get("group", 1),
+            out_dtype="int32",
+        )
 
     def _clip(self, data: Any, low: Any, high: Any) -> Any:
         """As operators of the graph, which later stages know; TVM's importer makes kernels."""

@@ -71,6 +71,7 @@ def fuse_attention(mod: IRModule, *, spec: TargetSpec) -> IRModule:
     out = fuser.builder_.get()
     out.update_func(out.get_global_var("main"), func)
     stands_for = {result.name: list(one.inside) for result, one in found.items()}
+    stands_for |= dict(mod.attrs.get(STANDS_FOR, {}))
     return out.with_attrs(mod.attrs or {}).with_attr(STANDS_FOR, tvm.runtime.convert(stands_for))
 
 

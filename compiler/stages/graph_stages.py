@@ -17,6 +17,7 @@ from compiler.stages.channel_moves import join_channel_moves
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
+from compiler.stages.integer_graph import integer_graph
 from compiler.stages.joins import keep_joins_apart
 from compiler.stages.legalize import legalize, legalize_for_gpu
 from compiler.stages.normalizations import join_normalizations
@@ -41,7 +42,7 @@ def graph_stages(
         joins_apart: concatenations that can be made in place are not fused.
     """
     return (
-        *_model_stages(),
+        *_model_stages(spec),
         Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
         Stage("fuse-attention", partial(fuse_attention, spec=spec)),
         *_kernel_stages(partial(legalize, lanes=spec.lanes(dtype_bits=32)), joins_apart),
@@ -60,7 +61,7 @@ def mcu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Sta
             legalize, lanes=1, conv_lanes=SCALAR_CHANNELS, matmul_lanes=SCALAR_COLUMNS
         )
     return (
-        *_model_stages(),
+        *_model_stages(spec),
         Stage("block-layout", partial(block_layout, spec=spec, exact=True)),
         *_kernel_stages(legalizer, joins_apart),
     )
@@ -81,12 +82,20 @@ def gpu_graph_stages(
     return (*_model_stages(), *_kernel_stages(legalizer, joins_apart))
 
 
-def _model_stages() -> tuple[Stage, ...]:
-    """What holds for every machine."""
+def _model_stages(spec: TargetSpec | None = None) -> tuple[Stage, ...]:
+    """What holds for every machine; without a spec quantized operators stay float."""
     transform = relax.transform
+    integers: tuple[Stage, ...] = ()
+    if spec is not None:
+        integers = (
+            # Before constants are folded: it needs the stored weights, not what they are worth.
+            Stage("integer-graph", partial(integer_graph, spec=spec)),
+            Stage("eliminate-float", transform.DeadCodeElimination()),
+        )
     return (
         Stage("fold-batch-norm", fold_batch_norm),  # decomposed, it would divide each element
         Stage("decompose-ops", transform.DecomposeOpsForInference()),
+        *integers,
         Stage("fold-constants", fold_constants),  # weights as arrays: legalize packs them
         Stage("canonicalize", transform.CanonicalizeBindings()),
         Stage("join-normalizations", join_normalizations),  # its constants are arrays now

@@ -229,7 +229,9 @@ class _Caller:
             return None
         array = self._known[name].astype(value.dtype, copy=False)
         made = self._first[value.held]
-        if made.channel_block is not None:
+        if made.channel_block is not None and len(made.shape) == 4:  # channels last
+            array = np.ascontiguousarray(np.moveaxis(array, 1, -1))
+        elif made.channel_block is not None:
             batch, blocks, height, width, block = made.shape
             split = array.reshape(batch, blocks, block, height, width)
             array = np.ascontiguousarray(np.moveaxis(split, 2, -1))

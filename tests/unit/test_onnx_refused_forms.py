@@ -90,6 +90,36 @@ def test_form_is_refused(reason: str, model: onnx.ModelProto, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("scale", "zero", "reason"),
+    [
+        (0.0, np.int8(0), "its scale is 0: scales are positive"),
+        (-0.5, np.int8(0), "its scale is -0.5: scales are positive"),
+        (np.nan, np.int8(0), "its scale is not finite"),
+        (np.inf, np.int8(0), "its scale is not finite"),
+        (1e-40, np.int8(0), "its scale 9.99995e-41 is below the smallest normal float32"),
+    ],
+)
+def test_scale_is_refused(scale: float, zero: np.int8, reason: str, tmp_path: Path) -> None:
+    constants: dict[str, np.ndarray] = {"s": np.asarray(scale, np.float32), "z": np.asarray(zero)}
+    model = _model("QuantizeLinear", ["x", "s", "z"], 1, constants, dtype="int8")
+    loaded = load_model(save(model, tmp_path / "model.onnx"), shapes={}, values={})
+    with pytest.raises(UnsupportedError) as error:
+        require_supported(loaded)
+    assert error.value.why == f"QuantizeLinear: {reason}; node `node`"
+
+
+def test_zero_point_of_int32_is_refused(tmp_path: Path) -> None:
+    constants = {"s": np.asarray(0.5, np.float32), "z": np.asarray(3, np.int32)}
+    node = helper.make_node("DequantizeLinear", ["x", "s", "z"], ["y0"], name="node")
+    model = make_model(
+        [node], inputs={"x": ("int32", [4])}, outputs={"y0": ("float32", [4])}, constants=constants
+    )
+    with pytest.raises(UnsupportedError) as error:
+        require_supported(load_model(save(model, tmp_path / "m.onnx"), shapes={}, values={}))
+    assert "its zero point is not 0, as it must be for int32" in error.value.why
+
+
+@pytest.mark.parametrize(
     "model",
     [
         _model("BatchNormalization", ["x", *NORM], 1, NORM),

@@ -1,0 +1,92 @@
+"""Convolution of small integers: output channels in lanes, positions in registers."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from tvm import s_tir
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules import match, roles, steps
+from schedules.cpu.register_tile import choose_tile
+from schedules.fused import FusedSum, fused_sum
+
+
+def integer_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+    """Keep a tile of int32 sums in registers over all taps and input channels.
+
+    Matches: one block of role INTEGER_CONV2D, a copy of rows before it, element-wise after it.
+    before: for n, y, x, o, lane: for ky, kx, c: acc;   for n, y, x, o: epilogue
+    after:  parallel n, chunk of y: (copy the rows needed; for y, o/tile, x/tile: (for ky, kx, c:
+              unrolled x, o: vectorized lane: acc;   for x, o: vectorized lane: epilogue))
+    """
+    kernel = fused_sum(func, role=roles.INTEGER_CONV2D, before=roles.PAD)
+    if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
+        return None
+    _schedule(kernel, spec)
+    return kernel.sch
+
+
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, conv = kernel.sch, kernel.main
+    _, _, columns, blocks, lanes = match.axis_extents(sch, conv)[:5]
+    tile = choose_tile(blocks, columns, spec.vector.register_count)
+    batch, row, column, channel = row_loops(kernel)
+    outer_channel, block, lane = sch.split(
+        channel, factors=[None, steps.largest_divisor(blocks, tile.blocks), lanes]
+    )
+    outer_column, inner_column = steps.split_drawn(
+        sch, column, tile.columns, spec.vector.register_count
+    )
+    steps.mark_tails(sch, outer_column)
+    chunk, row = sch.split(row, factors=[None, rows_of_chunk(kernel, spec)])
+    sch.reorder(batch, chunk, row, outer_channel, outer_column, inner_column, block, lane)
+    shared = sch.fuse(batch, chunk)
+    sch.compute_at(conv, outer_column, preserve_unit_loops=True)
+    if kernel.before is not None:
+        copy_rows(sch, kernel.before, shared, spec)
+    sch.parallel(shared)
+    sch.vectorize(lane)
+    for loop in (inner_column, block):
+        sch.unroll(loop)
+    _sums_in_registers(sch, conv, depth=4)
+
+
+def row_loops(kernel: FusedSum) -> list[Any]:
+    """The epilogue's loops: batch, row, column, channel; one row where the sums have one."""
+    sch, epilogue = kernel.sch, kernel.epilogue
+    rows = match.axis_extents(sch, kernel.main)[1]
+    if match.axis_extents(sch, epilogue)[1] != rows:  # pointwise: all positions are one row
+        steps.flatten_axes(sch, epilogue, 1, 2)
+    batch, *position, channel = sch.get_loops(epilogue)
+    if len(position) == 1 or match.extent(sch, position[0]) != rows:
+        position = sch.split(steps.fuse_loops(sch, position), factors=[1, None])
+    return [batch, *position, channel]
+
+
+def rows_of_chunk(kernel: FusedSum, spec: TargetSpec) -> int:
+    """Output rows for which rows are copied together: neighbours read the same ones."""
+    batch, rows = match.axis_extents(kernel.sch, kernel.main)[:2]
+    if kernel.before is None:
+        return 1
+    _, padded_rows, *row = match.axis_extents(kernel.sch, kernel.before)
+    row_bytes = prod(row) * match.output_bits(kernel.sch, kernel.before) // 8
+    return steps.rows_together(rows, padded_rows, row_bytes, batch, spec)
+
+
+def copy_rows(sch: s_tir.Schedule, copy: Any, loop: Any, spec: TargetSpec) -> None:
+    """Make the rows that one iteration of `loop` reads, channels in vectors."""
+    sch.compute_at(copy, loop, preserve_unit_loops=True)
+    lanes = spec.lanes(dtype_bits=match.output_bits(sch, copy))
+    steps.vectorize_with_tail(sch, list(sch.get_loops(copy))[-1], lanes)
+
+
+def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+    """Taps and channels outside, the tile's columns and blocks unrolled, one vector innermost."""
+    loops = list(sch.get_loops(conv))[depth:]
+    batch, row, column, block, lane, tap_y, tap_x, chunk, inner = loops
+    sch.reorder(batch, row, tap_y, tap_x, chunk, inner, column, block, lane)
+    sch.set_scope(conv, 0, "local")
+    steps.sums_in_registers(sch, conv, tap_y, (inner, column, block, lane), depth)
