@@ -69,16 +69,19 @@ def _gpu_build(spec: TargetSpec) -> FamilyBuild:
     )
 
 
-_CPU_BUILD = FamilyBuild(
-    generate_code=generate_code,
-    plan=plan_hosted,
-    write_artifact=write_artifact,
-    estimate_code=estimate_code,
-    place=place_hosted,
-    library_bytes=shared_library_bytes,
-)
+def _cpu_build(spec: TargetSpec) -> FamilyBuild:
+    return FamilyBuild(
+        generate_code=generate_code,
+        plan=plan_hosted,
+        write_artifact=write_artifact,
+        estimate_code=estimate_code,
+        place=place_hosted,
+        library_bytes=partial(shared_library_bytes, spec=spec),
+    )
+
+
 _BUILDS: Mapping[str, Callable[[TargetSpec], FamilyBuild]] = {
-    "cpu": lambda _: _CPU_BUILD,
+    "cpu": _cpu_build,
     "mcu": _mcu_build,
     "gpu": _gpu_build,
 }

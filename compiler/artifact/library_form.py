@@ -19,11 +19,13 @@ class LibraryForm:
     weights_template: str  # the assembler file that includes the weights
 
 
+# TVM describes its kernels to debuggers by lines of files that do not exist: --strip-debug.
 # rcsD: insert, create, index, no times and no owners.
 ELF = LibraryForm(
     suffix=".so",
     link_flags=(
         *("-shared", "-static-libgcc", "-Wl,--build-id=none", "-Wl,--no-undefined"),
+        *("-Wl,--strip-debug",),
         *("-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"),
     ),
     name_option="-Wl,-soname,",

@@ -87,6 +87,12 @@ def test_code_by_llvm_is_exact(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", ["cortex-a72", "neoverse-v1", "rv64gc", "apple-m1"])
+def test_libraries_that_zig_links(target: str, models: Path, tmp_path: Path) -> None:
+    assert_as_built(models / f"{MODELS[0]}.onnx", load_target(target), tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["cortex-m4f", "cortex-m0plus", "rv32imac", "x86-64-v3"])
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name: str, target: str, models: Path, tmp_path: Path) -> None:

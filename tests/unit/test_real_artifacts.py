@@ -155,6 +155,14 @@ def test_shared_library_needs_libc_and_shows_the_interface(compiled: Compiled, n
     assert all("@GLIBC" in line or line.split()[0] == "w" for line in missing), missing
 
 
+def test_shared_library_has_nothing_for_debuggers(compiled: Compiled) -> None:
+    """TVM's objects describe lines of files that do not exist."""
+    artifact = compiled(_MNIST)
+    static = _output_of("readelf", "-SW", artifact.static_library_path)
+    assert ".debug_info" in static  # or this test shows nothing
+    assert ".debug" not in _output_of("readelf", "-SW", artifact.library_path)
+
+
 def test_every_symbol_of_a_static_library_carries_the_model(compiled: Compiled) -> None:
     """So that any two models can be linked into one program."""
     for name in (_MNIST, _KWS):
