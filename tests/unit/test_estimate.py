@@ -11,7 +11,7 @@ import pytest
 
 from compiler.artifact.library_size import LIBRARY_ERROR
 from compiler.drawn_inputs import drawn_inputs
-from compiler.errors import UnsupportedError
+from compiler.errors import ToolchainError, UnsupportedError
 from compiler.estimate import Amount, Estimate, Verdict, estimate
 from compiler.kernels.build_object import LINK_ERROR
 from compiler.kernels.estimate_c import CODE_ERROR, INSTRUCTION_ERROR
@@ -19,6 +19,7 @@ from compiler.onnx_import.load import load_model
 from compiler.pipeline import compile as compile_model
 from compiler.runners.open_runner import open_runner
 from compiler.target_spec import TargetSpec, load_target
+from compiler.toolchain import find_toolchain
 from tests.lowered import loaded
 from tests.onnx_models import conv_net_model, save
 
@@ -37,8 +38,10 @@ def _amounts(made: Estimate) -> dict[str, Amount]:
 
 
 def needs_toolchain(spec: TargetSpec) -> None:
-    if shutil.which(spec.toolchain.cc[0]) is None:
-        pytest.skip(f"needs {spec.toolchain.cc[0]}")
+    try:
+        find_toolchain(spec.toolchain.cc)
+    except ToolchainError as missing:
+        pytest.skip(str(missing.what))
 
 
 def assert_as_built(path: Path, spec: TargetSpec, folder: Path) -> dict[str, Any]:
