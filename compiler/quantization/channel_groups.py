@@ -10,6 +10,7 @@ import numpy as np
 
 from compiler.quantization.graph import Graph, attribute
 from compiler.quantization.layer_weights import is_adjustable
+from compiler.quantization.units import ACTIVATIONS
 
 if TYPE_CHECKING:
     import onnx
@@ -24,11 +25,13 @@ PASSING = frozenset(
 class ChannelGroup:
     """Values [N, channels, ...] that share one factor for each channel.
 
-    The layers in `writers` compute them, those in `readers` read them; `limit` is the smallest
-    upper bound of a Clip on the way, infinity if there is none.
+    `stored` are those that may be quantized: an activation alone does not read them. The layers
+    in `writers` compute the values, those in `readers` read them; `limit` is the smallest upper
+    bound of a Clip on the way, infinity if there is none.
     """
 
     values: tuple[str, ...]
+    stored: tuple[str, ...]
     writers: tuple[str, ...]
     readers: tuple[str, ...]
     limit: float
@@ -107,13 +110,13 @@ def _is_clip_from_zero(node: onnx.NodeProto, graph: Graph) -> bool:
         return False
     if any(name not in graph.constants for name in node.input[1:] if name):
         return False
-    return float(graph.array(node.input[1])) == 0.0
+    return float(graph.array(node.input[1]).item()) == 0.0
 
 
 def clip_limit(node: onnx.NodeProto, graph: Graph) -> float:
     """Return the upper bound of a Clip."""
     given = len(node.input) > 2 and node.input[2]
-    return float(graph.array(node.input[2])) if given else np.inf
+    return float(graph.array(node.input[2]).item()) if given else np.inf
 
 
 def _group(values: list[str], graph: Graph) -> ChannelGroup | None:
@@ -139,5 +142,14 @@ def _group(values: list[str], graph: Graph) -> ChannelGroup | None:
     if not writers or not readers:
         return None
     return ChannelGroup(
-        values=tuple(values), writers=tuple(writers), readers=tuple(readers), limit=limit
+        values=tuple(values),
+        stored=tuple(name for name in values if not _is_activated(name, graph)),
+        writers=tuple(writers),
+        readers=tuple(readers),
+        limit=limit,
     )
+
+
+def _is_activated(name: str, graph: Graph) -> bool:
+    reader = graph.only_reader(name)
+    return reader is not None and reader.op_type in ACTIVATIONS

@@ -38,7 +38,7 @@ def equalize(
     """
     graph = index_graph(proto)
     groups = find_groups(graph)
-    values = [value for group in groups for value in group.values]
+    values = [value for group in groups for value in group.stored]
     statistics = channel_statistics(proto, values, samples)
     nodes = {node.name: node for node in proto.graph.node}
     weights = LayerWeights(graph)
@@ -63,7 +63,7 @@ def _best_factors(
 ) -> np.ndarray:
     """Return the factor of each channel for which the estimated noise behind the readers, each
     relative to what it is without factors, is smallest."""
-    largest = np.max([statistics[value].largest for value in group.values], axis=0)
+    largest = np.max([statistics[value].largest for value in group.stored], axis=0)
     readers = [nodes[name] for name in group.readers]
 
     def noises(factors: np.ndarray) -> np.ndarray:
