@@ -144,7 +144,7 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
         f"{layer.macs:,}" if layer.macs else "",
         "int8" if layer.integer else "float",
         f"{layer.sqnr_db:.1f}",
-        f"{layer.alone_sqnr_db:.1f}",
+        "" if layer.alone_sqnr_db is None else f"{layer.alone_sqnr_db:.1f}",
         layer.reason or "",
     )
 

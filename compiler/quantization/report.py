@@ -31,7 +31,7 @@ class LayerReport:
     macs: int
     integer: bool
     sqnr_db: float  # of its result, with all that the layers before it add
-    alone_sqnr_db: float  # of the model's outputs if it alone is quantized
+    alone_sqnr_db: float | None  # of the model's outputs if it alone is quantized; if asked
     reason: str | None  # why it stays in float
 
 
@@ -82,7 +82,7 @@ def layer_reports(
             macs=unit.macs,
             integer=unit.name in chosen,
             sqnr_db=ratios[unit.result],
-            alone_sqnr_db=_decibels(choice.noises[unit.name]),
+            alone_sqnr_db=_decibels(choice.noises[unit.name]) if choice.noises else None,
             reason=None
             if unit.name in chosen
             else _reason(unit.is_join, worst.index(unit.name) + 1, len(worst)),

@@ -22,7 +22,9 @@ class Choice:
     units: tuple[Unit, ...]
     score: Score
     all_score: Score  # with every unit in integers
-    noises: Mapping[str, float]  # by unit: relative error of the outputs if it alone is quantized
+    # By unit: relative error of the outputs if it alone is quantized. Empty if that was not asked,
+    # because all units together are within the limit.
+    noises: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,28 +43,36 @@ def choose_units(
     Raises:
         QuantizationError: both limits do not hold together, or no unit could be quantized.
     """
-    noises = _sensitivity(recipe, probe, report)
-    order = sorted(recipe.units, key=lambda unit: -noises[unit.name])  # sorted() is stable
     target = judge.float_score.counted - limits.max_drop - SLACK
+    report("every layer in integers")
+    everything = _kept(recipe, ())
+    all_score = judge.score(Network(recipe.model(everything)))
+    if all_score.counted >= target:
+        units, reached, noises = everything, all_score, {}
+    else:
+        noises = _sensitivity(recipe, probe, report)
+        units, reached = _search(recipe, judge, noises, target, report)
+    _check(units, mac_share(units, total_macs), limits, judge, all_score)
+    return Choice(units=units, score=reached, all_score=all_score, noises=noises)
+
+
+def _search(
+    recipe: Recipe, judge: Judge, noises: Mapping[str, float], target: float, report: Report
+) -> tuple[tuple[Unit, ...], Score]:
+    """Return the units for integers, all others in float until the score reaches the target."""
+    order = sorted(recipe.units, key=lambda unit: -noises[unit.name])  # sorted() is stable
     scores: dict[int, Score] = {}
 
-    def score(float_count: int) -> Score:
-        if float_count not in scores:
-            report(f"{float_count} of {len(order)} layers in float")
-            model = recipe.model(_kept(recipe, order[:float_count]))
-            scores[float_count] = judge.score(Network(model))
-        return scores[float_count]
-
     def holds(float_count: int) -> bool:
-        return score(float_count).counted >= target
+        report(f"{float_count} of {len(order)} layers in float")
+        model = recipe.model(_kept(recipe, order[:float_count]))
+        scores[float_count] = judge.score(Network(model))
+        return scores[float_count].counted >= target
 
     count = _smallest(holds, len(order))
-    in_float, reached = order[:count], score(count)
-    if count > 0:
-        in_float, reached = _returned(recipe, judge, in_float, reached, target, report)
-    units = _kept(recipe, in_float)
-    _check(units, mac_share(units, total_macs), limits, judge, score(0))
-    return Choice(units=units, score=reached, all_score=score(0), noises=noises)
+    reached = scores.get(count, judge.float_score)
+    in_float, reached = _returned(recipe, judge, order[:count], reached, target, report)
+    return _kept(recipe, in_float), reached
 
 
 def _sensitivity(recipe: Recipe, probe: Probe, report: Report) -> dict[str, float]:
@@ -75,10 +85,11 @@ def _sensitivity(recipe: Recipe, probe: Probe, report: Report) -> dict[str, floa
 
 
 def _smallest(holds: Callable[[int], bool], most: int) -> int:
-    """Return the smallest count that holds, taking it that larger ones do; `most` is not asked."""
-    low, high = 0, 1  # low: does not hold
-    if holds(0):
-        return 0
+    """Return the smallest count from 1 that holds, taking it that larger ones do, too.
+
+    Neither 0, which does not hold, nor `most`, which does, is asked.
+    """
+    low, high = 0, 1
     while high < most and not holds(high):
         low, high = high, 2 * high
     high = min(high, most)

@@ -129,7 +129,7 @@ def test_recipe_keeps_what_makes_the_error_smaller() -> None:
     assert probe.noise(recipe.model(recipe.units)) < 0.5 * probe.noise(plain_int8(model))
 
 
-@pytest.mark.parametrize("first", range(12))
+@pytest.mark.parametrize("first", range(1, 12))
 def test_smallest_count_is_found_with_few_questions(first: int) -> None:
     asked: list[int] = []
 
@@ -139,4 +139,4 @@ def test_smallest_count_is_found_with_few_questions(first: int) -> None:
 
     assert _smallest(holds, 11) == first
     assert len(asked) <= 8
-    assert 11 not in asked
+    assert not {0, 11} & set(asked)

@@ -72,6 +72,7 @@ def test_file_computes_nearly_the_same_in_a_quarter_of_the_bytes(tmp_path: Path)
     assert report.score.agreement >= 0.8
     assert [layer.name for layer in report.layers][:2] == ["stem", "depthwise"]
     assert all(layer.integer and layer.sqnr_db > 20 for layer in report.layers)
+    assert all(layer.alone_sqnr_db is None for layer in report.layers)  # no search was needed
 
 
 def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -103,6 +104,8 @@ def test_costly_layer_stays_in_float_and_is_named(tmp_path: Path) -> None:
         in_float[0].reason == f"number 1 of {len(report.layers)} by the error that it makes alone"
     )
     assert 0.5 < report.integer_share < 1
+    alone = {layer.name: layer.alone_sqnr_db or 0 for layer in report.layers}
+    assert min(alone, key=lambda name: alone[name]) == "loud"
 
 
 def test_labels_are_what_limits_are_held_to(tmp_path: Path) -> None:
