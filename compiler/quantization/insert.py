@@ -36,8 +36,8 @@ def insert_quantizers(
     """Return a copy of the model in which `units` read 8-bit integers and int8 weights.
 
     onnxruntime's own QDQ writer decides for each operator type; here each value is decided for
-    itself: a node left in float reads a value as it was before its quantizer, and the result of
-    a layer that only such nodes read is not rounded.
+    itself. What a unit stores is 8 bits wide for all its readers; where a float node computes a
+    value, other float nodes read it as it was before its quantizer.
 
     Args:
         ranges: lowest and highest number of each value that `quantized_values` names.
@@ -47,8 +47,8 @@ def insert_quantizers(
 
     origins = quantized_values(units, graph)
     scales = {value: value_scale(*ranges[origin]) for value, origin in origins.items()}
-    writer = _Writer(graph, scales, corrections or {})
     by_name = {unit.name: unit for unit in units}
+    writer = _Writer(graph, scales, {unit.result for unit in units}, corrections or {})
     for value in graph.proto.graph.input:
         writer.quantize(value.name)
     for node in graph.proto.graph.node:
@@ -57,8 +57,8 @@ def insert_quantizers(
         unit = by_name.get(node.name)
         if unit is not None:
             writer.read_integers(copy, unit)
-        elif is_move(node, graph) and node.output[0] in scales:
-            copy.input[0] = writer.dequantized[copy.input[0]]
+        else:
+            writer.read_stored(copy, moves=is_move(node, graph) and node.output[0] in scales)
         writer.nodes.append(copy)
         for name in node.output:
             writer.quantize(name)
@@ -69,15 +69,21 @@ class _Writer:
     """The nodes and constants of the copy, as far as it is written."""
 
     def __init__(
-        self, graph: Graph, scales: Mapping[str, Scale], corrections: Mapping[str, np.ndarray]
+        self,
+        graph: Graph,
+        scales: Mapping[str, Scale],
+        results: Collection[str],
+        corrections: Mapping[str, np.ndarray],
     ) -> None:
         self._graph = graph
         self._scales = scales
+        self._results = results
         self._corrections = corrections
         self._taken = set(graph.types) | {node.name for node in graph.proto.graph.node}
         self._constants: list[onnx.TensorProto] = []
         self.nodes: list[onnx.NodeProto] = []
         self.dequantized: dict[str, str] = {}  # value -> what its pair makes of it
+        self._quantized: dict[str, Scale] = {}  # what a quantizer reads -> its scale
 
     def quantize(self, value: str) -> None:
         """Append the pair of a value, if it is stored in 8 bits."""
@@ -86,10 +92,19 @@ class _Writer:
         scale = self._scales[value]
         step = self._constant(f"{value}/scale", np.float32(scale.scale))
         zero = self._constant(f"{value}/zero_point", np.int8(scale.zero_point))
-        integers = self._append("QuantizeLinear", [value, step, zero], f"{value}/quantized")
-        self.dequantized[value] = self._append(
-            "DequantizeLinear", [integers, step, zero], f"{value}/dequantized"
-        )
+        real, after = value, f"{value}/dequantized"
+        if value in self._results and value in self._graph.outputs:
+            real, after = self._rename_last(value), value
+        integers = self._append("QuantizeLinear", [real, step, zero], f"{value}/quantized")
+        self.dequantized[value] = self._append("DequantizeLinear", [integers, step, zero], after)
+        self._quantized[real] = scale
+
+    def read_stored(self, node: onnx.NodeProto, *, moves: bool) -> None:
+        """Let a float node read what units stored, in place; one that moves what is quantized
+        behind it reads all operands so."""
+        for position, name in enumerate(node.input):
+            if name in self.dequantized and (name in self._results or (moves and position == 0)):
+                node.input[position] = self.dequantized[name]
 
     def read_integers(self, node: onnx.NodeProto, unit: Unit) -> None:
         """Let a node read dequantized operands, weights and bias, in place."""
@@ -124,9 +139,16 @@ class _Writer:
         model.CopyFrom(self._graph.proto)
         model.graph.initializer.extend(self._constants)
         replace_nodes(model.graph, self.nodes)
-        _drop_saturated_activations(model, self._scales)
+        _drop_saturated_activations(model, self._quantized)
         prune(model)
         return model
+
+    def _rename_last(self, value: str) -> str:
+        """Give the result of the last node another name, and return it."""
+        name = self._name(f"{value}/real")
+        outputs = self.nodes[-1].output
+        outputs[list(outputs).index(value)] = name
+        return name
 
     def _own(self, constant: str, reader: onnx.NodeProto) -> str:
         """Return a name for what is made of a constant for one reader."""
@@ -148,8 +170,10 @@ class _Writer:
         from onnx import helper
 
         verb = "quantize" if op_type == "QuantizeLinear" else "dequantize"
-        name = self._name(f"{output.rpartition('/')[0]}/{verb}")
-        result = self._name(output)
+        name = self._name(
+            f"{output.removesuffix('/quantized').removesuffix('/dequantized')}/{verb}"
+        )
+        result = output if output in self._graph.outputs else self._name(output)
         node = helper.make_node(op_type, inputs, [result], name=name)
         if axis is not None:
             node.attribute.append(helper.make_attribute("axis", axis))

@@ -48,8 +48,8 @@ class Weight:
 class Unit:
     """A node that computes in integers or in float, as the search decides.
 
-    `operands` are the values that it reads as 8-bit integers; `result` is its value, behind an
-    activation that saturation replaces.
+    `operands` are the values that it reads as 8-bit integers; `result` is the value that it
+    stores as such: behind the bias of a MatMul and an activation that saturation replaces.
     """
 
     name: str
@@ -128,7 +128,7 @@ def _unit(node: onnx.NodeProto, graph: Graph) -> Unit | None:
         op_type=node.op_type,
         operands=tuple(dict.fromkeys(variable)),
         weight=weight,
-        result=_behind_activation(node.output[0], graph),
+        result=_result(node, graph),
         macs=node_macs(node, graph.types),
     )
 
@@ -172,6 +172,24 @@ def _weight_axis(node: onnx.NodeProto, rank: int) -> int | None:
     return 1 if rank == 2 else None
 
 
+def _result(node: onnx.NodeProto, graph: Graph) -> str:
+    value = str(node.output[0])
+    if node.op_type == "MatMul":
+        value = _behind_bias(value, graph)
+    return _behind_activation(value, graph)
+
+
+def _behind_bias(value: str, graph: Graph) -> str:
+    """Return the value behind an Add of one constant for each column, else `value`."""
+    reader = graph.only_reader(value)
+    if reader is None or reader.domain or reader.op_type != "Add":
+        return value
+    other = next((name for name in reader.input if name != value), value)
+    columns = graph.shape(value)[-1:]
+    is_bias = other in graph.constants and graph.shape(other) == columns
+    return str(reader.output[0]) if is_bias else value
+
+
 def _behind_activation(value: str, graph: Graph) -> str:
     """Return the value behind a Relu or Clip that alone reads `value`, else `value`."""
     reader = graph.only_reader(value)
@@ -186,11 +204,10 @@ def quantized_values(units: Collection[Unit], graph: Graph) -> dict[str, str]:
     """Return the values that are stored in 8 bits where these units compute in integers, each with
     the value whose range it takes, in the order of the graph.
 
-    The result of a layer that no unit reads is not among them: it is handed on as float, without
-    another rounding.
+    The result of a unit is among them also where only float nodes read it: backends take a
+    node's arithmetic from the quantizer behind it.
     """
-    wanted = {value for unit in units for value in unit.operands}
-    wanted |= {unit.result for unit in units if unit.is_join}
+    wanted = {value for unit in units for value in (*unit.operands, unit.result)}
     origins: dict[str, str] = {}
     for value in wanted:
         origin = source_of(value, graph)

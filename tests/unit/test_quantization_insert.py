@@ -52,6 +52,7 @@ def test_units_of_a_network_and_their_activations() -> None:
 def test_additions_of_a_normalisation_are_no_units() -> None:
     units = find_units(graph_of(attention_like_model()))
     assert [unit.name for unit in units] == ["dense", "query", "key", "scores"]
+    assert units[0].result == "a"  # behind its bias
     assert units[3].operands == ("q", "kt")
     assert units[3].weight is None
 
@@ -60,9 +61,9 @@ def test_whole_network_in_integers() -> None:
     graph = graph_of(conv_net_model())
     model = quantized(graph, find_units(graph), samples(1, 3, 16, 16))
     counts = Counter(node.op_type for node in model.graph.node)
-    assert pairs(model) == ["x", "r0", "r1", "c2", "a", "p", "f"]
+    assert pairs(model) == ["x", "r0", "r1", "c2", "a", "p", "f", "g"]
     assert "Relu" not in counts  # the quantizers saturate at 0
-    assert counts["DequantizeLinear"] == 7 + 2 * 4
+    assert counts["DequantizeLinear"] == 8 + 2 * 4
     exact, got = (run_onnx(m, samples(1, 3, 16, 16)[0])[0] for m in (graph.proto, model))
     assert 0 < np.abs(got - exact).max() < 0.05
 
@@ -84,8 +85,9 @@ def test_float_readers_read_the_value_before_its_quantizer() -> None:
     units = [unit for unit in find_units(graph) if unit.name in ("query", "key")]
     model = quantized(graph, units, samples(6, 8))
     nodes = {node.name: node for node in model.graph.node}
-    assert pairs(model) == ["n"]
+    assert pairs(model) == ["n", "q", "k"]
     assert nodes["residual"].input[0] == "n"
+    assert nodes["turn"].input[0] == "k/dequantized"  # which a unit stored in 8 bits
     assert nodes["query"].input[0] == nodes["key"].input[0] == "n/dequantized"
     assert nodes["query"].input[1] != nodes["key"].input[1]  # one constant, two dequantizers
     exact, got = (run_onnx(m, samples(6, 8)[0]) for m in (graph.proto, model))
@@ -98,10 +100,32 @@ def test_moved_values_keep_their_scale() -> None:
     model = quantized(graph, find_units(graph), samples(6, 8))
     nodes = {node.name: node for node in model.graph.node}
     arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    assert pairs(model) == ["x", "n", "q", "k", "kt"]
+    assert pairs(model) == ["x", "a", "n", "q", "k", "kt", "scores"]
     assert nodes["turn"].input[0] == "k/dequantized"
     assert arrays["k/scale"] == arrays["kt/scale"]
     assert arrays["k/zero_point"] == arrays["kt/zero_point"]
+
+
+def test_output_that_a_layer_stores_keeps_its_name() -> None:
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["m"], name="dense"),
+        onnx.helper.make_node("Relu", ["m"], ["y"], name="relu"),
+        onnx.helper.make_node("Exp", ["y"], ["z"], name="exp"),
+    ]
+    graph = graph_of(
+        make_model(
+            nodes,
+            inputs={"x": ("float32", [4, 4])},
+            outputs={"y": ("float32", [4, 3]), "z": ("float32", [4, 3])},
+            constants={"w": weights(4, 3)},
+        )
+    )
+    model = quantized(graph, find_units(graph), samples(4, 4))
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds[-4:] == ["MatMul", "QuantizeLinear", "DequantizeLinear", "Exp"]
+    got, exact = (run_onnx(m, samples(4, 4)[0]) for m in (model, graph.proto))
+    assert np.allclose(np.exp(got[0]), got[1], rtol=1e-6)  # z reads what y gives
+    assert np.abs(got[0] - exact[0]).max() < 0.05
 
 
 @pytest.mark.parametrize("limit", [0.3, 1e6, None])

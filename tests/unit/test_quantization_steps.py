@@ -95,7 +95,7 @@ def test_correction_takes_the_mean_error_out() -> None:
     inputs = [{"x": np.abs(s["x"]) + 1} for s in samples(1, 64, 4, 4)]
     graph = index_graph(model)
     units = find_units(graph)
-    ranges = calibrate(model, ["x"], inputs, "minmax")
+    ranges = calibrate(model, ["x", "y"], inputs, "minmax")
     statistics = channel_statistics(model, corrected_operands(graph, units), inputs)
     corrections = bias_corrections(graph, units, ranges, statistics)
     exact = np.mean([run_onnx(model, s)[0] for s in inputs], axis=(0, 1, 3, 4))
