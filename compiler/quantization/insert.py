@@ -81,6 +81,7 @@ class _Writer:
         self._corrections = corrections
         self._taken = set(graph.types) | {node.name for node in graph.proto.graph.node}
         self._constants: list[onnx.TensorProto] = []
+        self._arrays: dict[tuple[object, ...], str] = {}  # contents -> name
         self.nodes: list[onnx.NodeProto] = []
         self.dequantized: dict[str, str] = {}  # value -> what its pair makes of it
         self._quantized: dict[str, Scale] = {}  # what a quantizer reads -> its scale
@@ -181,11 +182,15 @@ class _Writer:
         return result
 
     def _constant(self, wanted: str, array: np.ndarray | np.generic) -> str:
+        """Add a constant, an array only once, and return its name."""
         from onnx import numpy_helper
 
-        name = self._name(wanted)
-        self._constants.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
+        whole = np.asarray(array)
+        key = (whole.dtype.str, whole.shape, whole.tobytes()) if whole.size > 1 else (wanted,)
+        if key not in self._arrays:
+            self._arrays[key] = self._name(wanted)
+            self._constants.append(numpy_helper.from_array(whole, self._arrays[key]))
+        return self._arrays[key]
 
     def _name(self, wanted: str) -> str:
         name = unused_name(wanted, self._taken)

@@ -72,9 +72,10 @@ def test_weights_are_int8_and_biases_int32_in_the_unit_of_the_sums() -> None:
     graph = graph_of(conv_net_model())
     model = quantized(graph, find_units(graph), samples(1, 3, 16, 16))
     arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    assert arrays["w1/quantized"].dtype == np.int8
-    assert arrays["w1/scale"].shape == (8,)
-    assert not arrays["w1/zero_point"].any()
+    operands = next(n.input for n in model.graph.node if n.name == "w1/dequantize")
+    assert [arrays[name].dtype for name in operands] == [np.int8, np.float32, np.int8]
+    assert [arrays[name].shape for name in operands] == [(8, 1, 3, 3), (8,), (8,)]
+    assert not arrays[operands[2]].any()
     assert arrays["b1/quantized"].dtype == np.int32
     assert np.array_equal(arrays["b1/scale"], arrays["r0/scale"] * arrays["w1/scale"])
     assert "w1" not in arrays
@@ -89,7 +90,8 @@ def test_float_readers_read_the_value_before_its_quantizer() -> None:
     assert nodes["residual"].input[0] == "n"
     assert nodes["turn"].input[0] == "k/dequantized"  # which a unit stored in 8 bits
     assert nodes["query"].input[0] == nodes["key"].input[0] == "n/dequantized"
-    assert nodes["query"].input[1] != nodes["key"].input[1]  # one constant, two dequantizers
+    weights_read = [nodes[f"{name}/w1/dequantize"].input[0] for name in ("query", "key")]
+    assert weights_read[0] == weights_read[1]  # stored once
     exact, got = (run_onnx(m, samples(6, 8)[0]) for m in (graph.proto, model))
     assert np.array_equal(exact[1], got[1])  # z sees nothing of it
     assert not np.array_equal(exact[0], got[0])
