@@ -110,12 +110,12 @@ def magika(models: Path, data: Path) -> Case:
     return Case(
         model=models / "magika_v3_3_f32.onnx",
         calibration={"bytes": bytes_[seen]},
-        calibration_labels=None,
+        calibration_labels=kinds[seen],
         test={"bytes": bytes_[~seen]},
         labels=kinds[~seen],
         answer=largest,
         max_drop=0.005,
-        min_int8=0.0,
+        min_int8=0.5,
     )
 
 

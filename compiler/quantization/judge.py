@@ -12,7 +12,7 @@ import numpy as np
 from compiler.errors import InputError
 from compiler.onnx_import.model import Model
 from compiler.quantization.network import Network
-from compiler.quantization.samples import Samples
+from compiler.quantization.samples import Samples, stopped
 
 Answer = Callable[[Mapping[str, np.ndarray]], Any]
 
@@ -63,7 +63,12 @@ class Judge:
 
     def _reduced(self, outputs: Mapping[str, np.ndarray]) -> Any:
         """Return the answer; all outputs where there is none."""
-        return self._answer(outputs) if self._answer else dict(outputs)
+        if self._answer is None:
+            return dict(outputs)
+        try:
+            return self._answer(outputs)
+        except Exception as error:  # whatever the user's code raises
+            raise stopped(getattr(self._answer, "__name__", "the answer"), error) from error
 
     def _score(self, answers: list[Any]) -> Score:
         pairs = list(zip(answers, self._float, strict=True))

@@ -89,7 +89,7 @@ def _parts(
 def _yielded(
     function: Callable[[], Iterable[Any]], name: str
 ) -> Iterable[tuple[str, Mapping[str, np.ndarray]]]:
-    for position, item in enumerate(function()):
+    for position, item in enumerate(_items(function, name)):
         if not isinstance(item, Mapping) or not all(isinstance(k, str) for k in item):
             raise InputError(
                 f"{name} yields a {type(item).__name__}",
@@ -100,6 +100,22 @@ def _yielded(
             f"sample {position} of {name}",
             {key: np.asarray(value) for key, value in item.items()},
         )
+
+
+def _items(function: Callable[[], Iterable[Any]], name: str) -> Iterable[Any]:
+    try:
+        yield from function()
+    except Exception as error:  # whatever the user's code raises
+        raise stopped(name, error) from error
+
+
+def stopped(name: str, error: Exception) -> InputError:
+    """Return the error for a function of the user's that raised one."""
+    return InputError(
+        f"{name} stopped with {type(error).__name__}",
+        why=str(error) or "it gives no reason",
+        fix="mend the function",
+    )
 
 
 def _folder(

@@ -137,9 +137,12 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         ("{folder}/absent.py:rows", "no such function"),
         ("{folder}/data.py:number", "not a function"),
         ("{folder}/data.py:wrong", "yields a int"),
+        ("{folder}/data.py:broken", "broken stopped with ZeroDivisionError"),
     ],
 )
 def test_bad_functions_are_named(tmp_path: Path, name: str, what: str) -> None:
-    (tmp_path / "data.py").write_text("number = 3\ndef wrong():\n    yield 3\n", encoding="utf-8")
+    (tmp_path / "data.py").write_text(
+        "number = 3\ndef wrong():\n    yield 3\ndef broken():\n    yield 1 // 0\n", encoding="utf-8"
+    )
     with pytest.raises(InputError, match=what):
         read_samples(name.format(folder=tmp_path), [X])

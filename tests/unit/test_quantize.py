@@ -151,6 +151,7 @@ def test_validation_samples_are_judged_and_all_others_calibrated(tmp_path: Path)
         ({"labels": np.array(["a"] * 40)}, InputError, "labels are 20 of"),
         ({"method": "median"}, InputError, "no method 'median'"),
         ({"answer": "absent:f"}, InputError, "no such function"),
+        ({"answer": lambda outputs: outputs["z"]}, InputError, "stopped with KeyError"),
     ],
 )
 def test_refusals_write_nothing(
