@@ -24,6 +24,7 @@ import numpy as np
 import onnx
 
 from compiler.commands.output import progress_reporter
+from compiler.errors import ModelError
 from compiler.quantization.judge import Answer
 from compiler.quantization.network import Network
 from compiler.quantization.quantize import quantize
@@ -51,6 +52,7 @@ class Case:
     answer: Answer
     max_drop: float
     min_int8: float
+    method: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ def magika(models: Path, data: Path) -> Case:
         test={"bytes": bytes_[~seen]},
         labels=kinds[~seen],
         answer=largest,
-        max_drop=0.005,
+        max_drop=0.01,  # one of the 110 that it is judged by is 0.9 %
         min_int8=0.5,
     )
 
@@ -128,7 +130,7 @@ def mobilenetv2(models: Path, _data: Path) -> Case:
         test={"input": _crops(*CROPS["test"])},
         labels=None,
         answer=largest,
-        max_drop=0.10,
+        max_drop=0.15,
         min_int8=0.5,
     )
 
@@ -186,6 +188,7 @@ def ppocrv4_rec(models: Path, data: Path) -> Case:
         answer=_reader(model),
         max_drop=0.01,
         min_int8=0.5,
+        method="minmax",
     )
 
 
@@ -218,14 +221,14 @@ def measure(name: str, case: Case, report: Callable[[str], None]) -> Row:
             labels=case.calibration_labels,
             answer=case.answer,
             output=path,
+            method=case.method,
             max_drop=case.max_drop,
             min_int8=case.min_int8,
             report=report,
         )
         report("scoring")
         exact, rounded = _answers(case.model, case), _answers(path, case)
-        plain = _plain(case, Path(folder))
-        plain_answers = None if plain is None else _answers(plain, case)
+        plain_answers = _plain_answers(case, Path(folder))
     wanted = exact if case.labels is None else case.labels.tolist()
     return Row(
         case=name,
@@ -244,9 +247,9 @@ def measure(name: str, case: Case, report: Callable[[str], None]) -> Row:
     )
 
 
-def _plain(case: Case, folder: Path) -> Path | None:
-    """Quantize with onnxruntime alone; None where that fails (1.32: a Gemm whose bias is one
-    number for several columns)."""
+def _plain_answers(case: Case, folder: Path) -> list[Any] | None:
+    """Quantize with onnxruntime alone; None where that fails (1.32: a Gemm with a bias for several
+    columns) or gives a model that is not valid (opset 12)."""
     from onnxruntime.quantization import QuantFormat, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -258,10 +261,10 @@ def _plain(case: Case, folder: Path) -> Path | None:
     reader = type("Reader", (), {"get_next": lambda _self: next(samples, None)})()
     try:
         quantize_static(prepared, path, reader, quant_format=QuantFormat.QDQ, per_channel=True)
-    except ValueError as failure:
+        return _answers(path, case)
+    except (ValueError, ModelError) as failure:
         click.echo(f"onnxruntime cannot quantize {case.model.name}: {failure}", err=True)
         return None
-    return path
 
 
 def _answers(path: Path, case: Case) -> list[Any]:
