@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compiler.measure.bench import bench as bench
     from compiler.measure.profile import profile as profile
     from compiler.pipeline import compile as compile
+    from compiler.quantization.quantize import quantize as quantize
     from compiler.verify import verify as verify
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "compile": "compiler.pipeline",
     "load": "compiler.library",
     "profile": "compiler.measure.profile",
+    "quantize": "compiler.quantization.quantize",
     "verify": "compiler.verify",
 }
 

@@ -29,7 +29,8 @@ VERBS = {
     "run": "Run a compiled library.",
     "verify": "Compare a compiled library with onnxruntime.",
     "bench": "Time models beside onnxruntime and OpenVINO.",
-    "profile": "Time every kernel of a compiled library against the machine's peak.",
+    "profile": "Time each kernel of a compiled library against the machine's peak.",
+    "quantize": "Make a float ONNX file compute in 8-bit integers.",
     "demo": "Compile and check a small trained model.",
 }
 

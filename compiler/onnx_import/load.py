@@ -13,7 +13,7 @@ from compiler.onnx_import.infer import ValueType, declare_outputs, declare_resul
 from compiler.onnx_import.inventory import take_inventory
 from compiler.onnx_import.model import Model, TensorInfo
 from compiler.onnx_import.names import c_identifier
-from compiler.onnx_import.opset import expand_functions, raise_opset
+from compiler.onnx_import.opset import OLDEST_IMPORTED_OPSET, expand_functions, raise_opset
 from compiler.onnx_import.padding import fold_padding
 from compiler.onnx_import.pins import pin_values
 from compiler.onnx_import.ports import quantization_of_input, quantization_of_output
@@ -43,6 +43,7 @@ def load_model(
     *,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     values: Mapping[str, float | int | bool] | None = None,
+    oldest_opset: int = OLDEST_IMPORTED_OPSET,
 ) -> Model:
     """Read an ONNX file, settle its shapes, fold constants and batch norms, and count.
 
@@ -54,6 +55,7 @@ def load_model(
         shapes: input name -> shape, for inputs with dynamic dimensions. The batch is 1 if not
             given.
         values: input name -> number, for scalar inputs that become constants.
+        oldest_opset: the folded graph has this opset or a later one.
 
     Raises:
         ModelError: the file is not sound, or `shapes` and `values` do not fit or do not suffice.
@@ -66,7 +68,7 @@ def load_model(
     if unknown:
         raise _unknown_dims(name, pinned, unknown)
     source = with_input_shapes(pinned, settled)
-    proto = _folded(source)
+    proto = _folded(source, oldest_opset)
     types = infer_types(proto)
     declare_results(proto, types)
     declare_outputs(source, types)
@@ -96,13 +98,13 @@ def _unknown_dims(name: str, model: onnx.ModelProto, unknown: list[UnknownDim]) 
     )
 
 
-def _folded(source: onnx.ModelProto) -> onnx.ModelProto:
+def _folded(source: onnx.ModelProto, oldest_opset: int) -> onnx.ModelProto:
     """Return a folded copy of the model. Its steps rewrite that one copy: weights are large."""
     import onnx
 
     model = onnx.ModelProto()
     model.CopyFrom(source)
-    model = expand_functions(raise_opset(model))
+    model = expand_functions(raise_opset(model, oldest_opset))
     names: list[str] = []
     while names != [node.name for node in model.graph.node]:  # each round removes nodes
         names = [node.name for node in model.graph.node]

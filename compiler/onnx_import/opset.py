@@ -28,8 +28,8 @@ def main_opset(model: onnx.ModelProto) -> int:
     return next(int(entry.version) for entry in model.opset_import if not entry.domain)
 
 
-def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with opset 11 or later.
+def raise_opset(model: onnx.ModelProto, oldest: int = OLDEST_IMPORTED_OPSET) -> onnx.ModelProto:
+    """Return the model with opset `oldest` or later.
 
     A graph with operators outside ONNX cannot be converted and is returned as it is: it will be
     refused by their names.
@@ -40,17 +40,17 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx.version_converter
 
     old = main_opset(model)
-    if old >= OLDEST_IMPORTED_OPSET:
+    if old >= oldest:
         return model
     if any(node.domain or not onnx.defs.has(node.op_type) for node in all_nodes(model.graph.node)):
         return model
     try:
-        out = onnx.version_converter.convert_version(model, OLDEST_IMPORTED_OPSET)
+        out = onnx.version_converter.convert_version(model, oldest)
     except (onnx.version_converter.ConvertError, RuntimeError) as cause:
         raise ModelError(
-            f"opset {old} cannot be converted to opset {OLDEST_IMPORTED_OPSET}",
+            f"opset {old} cannot be converted to opset {oldest}",
             why=str(cause).strip().splitlines()[0],
-            fix=f"export the model with opset {OLDEST_IMPORTED_OPSET} or later",
+            fix=f"export the model with opset {oldest} or later",
         ) from cause
     name_nodes(out.graph.node)
     return out
