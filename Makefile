@@ -1,7 +1,7 @@
 # make demo    compile a trained model, check it, compare it with onnxruntime
 # make test    format, lint, types, import rules, all tests but the slow ones
-# make test-slow   the slow ones: many more drawn cases, ONNX's own node tests
-# make test-emulator   libraries for Arm and RISC-V in QEMU
+# make test-slow   the slow ones: many more drawn cases, ONNX's own node tests, every model on every board
+# make test-emulator   libraries for other processors in QEMU, GPU kernels in OpenCL
 # PYTHON       the interpreter of the virtual environment (3.11 to 3.13)
 
 PYTHON ?= python3
@@ -28,7 +28,7 @@ test-slow: $(INSTALLED)
 
 test-emulator: $(INSTALLED)
 	sh scripts/install-test-tools.sh
-	$(VENV)/bin/pytest -n auto -m emulator
+	$(VENV)/bin/pytest -n auto -m "emulator and not slow"
 
 # Made again only when what is to be installed changes.
 $(INSTALLED): pyproject.toml
