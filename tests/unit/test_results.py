@@ -10,10 +10,14 @@ from types import ModuleType
 
 import pytest
 
+from compiler.pipeline import compile as compile_model
+from compiler.runners.machine import this_machine
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-BOARDS = ROOT / "benchmarks" / "results" / "boards.json"
-SPEEDS = [path for path in RESULTS if path != BOARDS]
+TARGETS = ROOT / "benchmarks" / "results" / "targets.json"
+ACCURACY = ROOT / "benchmarks" / "results" / "quantized_accuracy.json"
+SPEEDS = [path for path in RESULTS if path not in (TARGETS, ACCURACY)]
 
 
 def _benchmark(name: str) -> ModuleType:
@@ -28,14 +32,60 @@ def _benchmark(name: str) -> ModuleType:
 
 def test_there_are_results() -> None:
     assert SPEEDS
-    assert BOARDS in RESULTS
+    assert {TARGETS, ACCURACY} <= set(RESULTS)
 
 
-def test_table_of_boards_is_made_of_the_results() -> None:
-    boards = _benchmark("boards")
-    rows = [boards.Row(**row) for row in json.loads(BOARDS.read_text(encoding="utf-8"))]
-    assert BOARDS.with_suffix(".md").read_text(encoding="utf-8") == boards.table(rows)
-    assert {row.status for row in rows} == {"passed"}
+def test_tables_of_targets_are_made_of_the_results() -> None:
+    targets = _benchmark("targets")
+    rows = targets.read_rows(TARGETS)
+    assert TARGETS.with_suffix(".md").read_text(encoding="utf-8") == targets.table(rows)
+    assert {row.status for row in rows if row.where} == {"passed"}
+    assert {row.family for row in rows} == {"cpu", "mcu", "gpu"}
+
+
+def test_readme_shows_the_tables_of_targets() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    overviews = TARGETS.with_suffix(".md").read_text(encoding="utf-8").split("\n\n")[1::3]
+    assert len(overviews) == 3
+    assert all(overview in readme for overview in overviews)
+
+
+def test_table_of_quantized_accuracy_is_made_of_the_results() -> None:
+    accuracy = _benchmark("quantized_accuracy")
+    rows = [accuracy.Row(**row) for row in json.loads(ACCURACY.read_text(encoding="utf-8"))]
+    table = ACCURACY.with_suffix(".md").read_text(encoding="utf-8")
+    assert table == accuracy.table(rows)
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_row_of_a_results_file_is_replaced_not_doubled(tmp_path: Path) -> None:
+    targets = _benchmark("targets")
+    row = {"model": "m", "family": "cpu", "where": ""}
+    old = [
+        targets.Row(target="x86-64-v3", status="failed", **row),
+        targets.Row(target="rv64gc", status="passed", **row),
+    ]
+    rows = targets.merged(old, targets.Row(target="x86-64-v3", status="passed", **row))
+    assert [(one.target, one.status) for one in rows] == [
+        ("rv64gc", "passed"),
+        ("x86-64-v3", "passed"),
+    ]
+    targets.write_rows(tmp_path / "targets.json", rows)
+    assert targets.read_rows(tmp_path / "targets.json") == rows
+
+
+def test_measured_row_says_what_the_artifact_says(tmp_path: Path) -> None:
+    model = ROOT / "tests" / "models" / "mlperf_tiny_ad_autoencoder_f32.onnx"
+    row = _benchmark("targets").measure(model, "x86-64-v3")
+    made = compile_model(
+        model, target="x86-64-v3", output=tmp_path / "made", exact=True, verify="skip"
+    )
+    totals = made.report()["totals"]
+    assert row.status == "passed"
+    assert row.where == this_machine().cpu
+    assert row.arena_bytes == totals["arena_bytes"]
+    assert row.library_bytes == made.library_path.stat().st_size
+    assert row.instruction_count is None  # nothing counts them on this machine itself
 
 
 @pytest.mark.parametrize("path", SPEEDS, ids=lambda path: path.stem)
