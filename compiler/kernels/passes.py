@@ -10,6 +10,7 @@ from tvm import s_tir, tirx
 from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.dot_steps import call_dot_steps
 from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.scalable_sums import call_sums
 from compiler.kernels.vector_tails import split_vector_tails
@@ -53,6 +54,7 @@ def lower_to_loops(
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
+        _pass(call_dot_steps),
         *([_pass(call_sums)] if scalable else []),
         *([_pass(split_vector_tails)] if vectors else []),
         tir.VectorizeLoop(vectors),
