@@ -18,7 +18,7 @@ from schedules.roles import DOT_STEP
 def call_dot_steps(func: PrimFunc) -> PrimFunc:
     """Return the function with each marked pair of loops as one vector statement.
 
-    before: marked lane in L: for k in G: sums[lane] += int32(rows[k]) * int32(weights[lane * G + k])
+    before: marked lane in L: for k in G: sums[lane] += int32(rows[k]) * int32(weights[lane*G + k])
     after:  sums[0:L] += pmaddwd(broadcast(rows[0:2]), weights[0:2 * L])              (G 2)
             sums[0:L] = vpdpbusd(sums[0:L], broadcast(rows[0:4]), weights[0:4 * L])   (G 4)
 
