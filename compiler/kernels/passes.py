@@ -10,6 +10,7 @@ from tvm import s_tir, tirx
 from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.dot_steps import call_dot_steps
 from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.padded_copies import call_padded_copies
 from compiler.kernels.scalable_sums import call_sums
@@ -58,6 +59,7 @@ def lower_to_loops(
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
+        _pass(call_dot_steps),
         *map(_pass, _SCALABLE if scalable else ()),
         *([_pass(split_vector_tails)] if vectors else []),
         tir.VectorizeLoop(vectors),

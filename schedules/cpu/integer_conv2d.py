@@ -10,6 +10,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
+from schedules.cpu.dot_step import dot_step, sums_by_steps, sums_registers
 from schedules.cpu.register_tile import choose_tile
 from schedules.fused import FusedSum, fused_sum
 
@@ -32,14 +33,14 @@ def integer_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, conv = kernel.sch, kernel.main
     _, _, columns, blocks, lanes = match.axis_extents(sch, conv)[:5]
-    tile = choose_tile(blocks, columns, spec.vector.register_count)
+    step = dot_step(sch, conv, spec)
+    registers = sums_registers(spec, step)
+    tile = choose_tile(blocks, columns, registers)
     batch, row, column, channel = row_loops(kernel)
     outer_channel, block, lane = sch.split(
         channel, factors=[None, steps.largest_divisor(blocks, tile.blocks), lanes]
     )
-    outer_column, inner_column = steps.split_drawn(
-        sch, column, tile.columns, spec.vector.register_count
-    )
+    outer_column, inner_column = steps.split_drawn(sch, column, tile.columns, registers)
     steps.mark_tails(sch, outer_column)
     chunk, row = sch.split(row, factors=[None, rows_of_chunk(kernel, spec)])
     sch.reorder(batch, chunk, row, outer_channel, outer_column, inner_column, block, lane)
@@ -51,7 +52,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.vectorize(lane)
     for loop in (inner_column, block):
         sch.unroll(loop)
-    _sums_in_registers(sch, conv, depth=4)
+    _sums_in_registers(sch, conv, 4, step)
 
 
 def row_loops(kernel: FusedSum) -> list[Any]:
@@ -83,10 +84,14 @@ def copy_rows(sch: s_tir.Schedule, copy: Any, loop: Any, spec: TargetSpec) -> No
     steps.vectorize_with_tail(sch, list(sch.get_loops(copy))[-1], lanes)
 
 
-def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
+def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int, step: str | None) -> None:
     """Taps and channels outside, the tile's columns and blocks unrolled, one vector innermost."""
     loops = list(sch.get_loops(conv))[depth:]
     batch, row, column, block, lane, tap_y, tap_x, chunk, inner = loops
-    sch.reorder(batch, row, tap_y, tap_x, chunk, inner, column, block, lane)
     sch.set_scope(conv, 0, "local")
+    if step is not None:
+        sch.reorder(batch, row, tap_y, tap_x, chunk, column, block, lane, inner)
+        sums_by_steps(sch, conv, tap_y, (column, block, lane, inner), depth, step)
+        return
+    sch.reorder(batch, row, tap_y, tap_x, chunk, inner, column, block, lane)
     steps.sums_in_registers(sch, conv, tap_y, (inner, column, block, lane), depth)

@@ -7,6 +7,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
+from schedules.cpu.dot_step import dot_step, sums_by_steps, sums_registers
 from schedules.cpu.register_tile import choose_tile
 from schedules.fused import FusedSum, fused_sum
 
@@ -29,9 +30,11 @@ def integer_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, product, epilogue = kernel.sch, kernel.main, kernel.epilogue
     rows, blocks, lanes = match.axis_extents(sch, product)[:3]
-    tile = choose_tile(blocks, rows, spec.vector.register_count)
+    step = dot_step(sch, product, spec)
+    registers = sums_registers(spec, step)
+    tile = choose_tile(blocks, rows, registers)
     row, column = sch.get_loops(epilogue)
-    outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, spec.vector.register_count)
+    outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, registers)
     steps.mark_tails(sch, outer_row)
     outer_column, block, lane = sch.split(
         column, factors=[None, steps.largest_divisor(blocks, tile.blocks), lanes]
@@ -48,6 +51,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         sch.unroll(loop)
     depth = 2
     row, block, lane, chunk, inner = list(sch.get_loops(product))[depth:]
-    sch.reorder(chunk, inner, row, block, lane)
     sch.set_scope(product, 0, "local")
+    if step is not None:
+        sch.reorder(chunk, row, block, lane, inner)
+        sums_by_steps(sch, product, chunk, (row, block, lane, inner), depth, step)
+        return
+    sch.reorder(chunk, inner, row, block, lane)
     steps.sums_in_registers(sch, product, chunk, (inner, row, block, lane), depth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.target_spec import TargetSpec
+from schedules.cpu.dot_step import sums_fours, sums_pairs
 
 # Sums that share an input that is loaded, where a register holds one number.
 SCALAR_LANES = 4
@@ -25,4 +26,9 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
     """Return what integer convolutions and products of a target are packed for."""
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
-    return IntegerDot(lanes=spec.lanes(dtype_bits=32))
+    lanes = spec.lanes(dtype_bits=32)
+    if sums_fours(spec):
+        return IntegerDot(lanes=lanes, group=4, row_dtype="uint8")
+    if sums_pairs(spec):
+        return IntegerDot(lanes=lanes, group=2, row_dtype="int16")
+    return IntegerDot(lanes=lanes)
