@@ -49,7 +49,12 @@ def dot_product_of(sch: s_tir.Schedule, sums: Any) -> str | None:
 def _schedule(kernel: FusedSum, intrinsic: str, spec: TargetSpec) -> None:
     sch, conv = kernel.sch, kernel.main
     lanes = match.axis_extents(sch, conv)[4]
+    width = match.axis_extents(sch, kernel.epilogue)[2]
     batch, row, column, channel = row_loops(kernel)
+    if kernel.before is not None and match.extent(sch, column) != width:
+        # Pointwise, all positions in one row: copied a row of the output at a time.
+        rows, column = sch.split(column, factors=[None, width])
+        row = sch.fuse(row, rows)
     outer_channel, lane = sch.split(channel, factors=[None, lanes])
     sch.reorder(batch, row, outer_channel, column, lane)
     sch.compute_at(conv, column, preserve_unit_loops=True)

@@ -41,6 +41,9 @@ def test_every_operator_gives_the_same_bytes(target: str, tmp_path: Path) -> Non
 def _drawn_products(seed: int, count: int) -> onnx.ModelProto:
     """Convolutions and products of drawn shapes, side by side."""
     b, random = QdqBuilder(), np.random.default_rng(seed)
+    for channels, dtype in ((16, "uint8"), (9, "int8"), (8, "int8")):  # two copy rows, one does not
+        data = b.data(1, channels, 5, 6, zero=20, dtype=dtype)
+        b.output(b.node("Conv", data, b.weight(7 + seed, channels, 1, 1)), 0.1)
     for _ in range(count):
         dtype, zero = (("int8", -9), ("uint8", 130))[int(random.integers(2))]
         channels, out_channels = (int(random.choice([1, 3, 4, 7, 8, 16, 24, 33])) for _ in "io")

@@ -13,6 +13,7 @@ import tvm_ffi
 from tvm import te
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.build import lower_kernel
 from compiler.kernels.build_object import unlinked_object_kernel
 from compiler.program import ScheduleOutcome
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
@@ -109,6 +110,19 @@ def test_rule_leaves_the_kernel_that_it_is_given(rule: str) -> None:
 )
 def test_groups_that_the_instruction_sums(rule: str, changes: dict[str, Any], taken: bool) -> None:
     assert (apply_rule(rule, _func(rule, **changes), SPEC) is not None) == taken
+
+
+def test_a_pointwise_convolution_copies_a_row_at_a_time() -> None:
+    """Its sums are one row of all positions; a copy of them all would be as large as the data."""
+    sig = signatures.conv2d(16, 8, 12, width=40, kernel=(1, 1), pads=(0, 0, 0, 0))
+    dot = integer_dot(SPEC)
+    operands = [_placeholder((1, 12, 40, 16), "uint8"), _placeholder((2, 1, 1, 1, 4, 16), name="w")]
+    out = integer_conv2d(*operands, sig=sig, dot=dot, zero=3)
+    schedule = apply_rule("dot-conv2d", te.create_prim_func([*operands, out]), SPEC)
+    assert schedule is not None
+    target = tvm_target(SPEC)
+    lowered = lower_kernel(schedule.mod["main"], name="kernel", input_count=2, target=target)
+    assert lowered.memory.scratch_bytes == (40 * 16,)
 
 
 def test_the_intrinsic_is_one_instruction() -> None:
