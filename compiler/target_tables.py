@@ -57,6 +57,8 @@ class VectorSpec:
     multiplies_by_lane: bool = False
     # A multiply-add takes one factor from a general register (Helium): likewise.
     multiplies_by_scalar: bool = False
+    # Products of small integers of two registers are added to a general register (Helium).
+    sums_products: bool = False
     # Registers may be shorter: generated code asks the processor (SVE, RVV).
     scalable: bool = False
 

@@ -106,6 +106,11 @@ def index_type(sch: s_tir.Schedule, block: Any) -> str:
     return str(sch.get(block).iter_vars[0].var.ty.dtype)
 
 
+def read_dtypes(sch: s_tir.Schedule, block: Any) -> list[str]:
+    """Data types of what the block reads, in the order of its operands."""
+    return [str(region.source.ty.dtype) for region in sch.get(block).reads]
+
+
 def written_bytes(sch: s_tir.Schedule, block: Any) -> int:
     """Size in bytes of the buffer that the block writes."""
     buffer = sch.get(block).writes[0].source

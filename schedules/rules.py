@@ -34,11 +34,14 @@ from schedules.cuda.rows import rows as gpu_rows
 from schedules.cuda.tensor_product import tensor_product
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
+from schedules.mcu.dot_conv2d import dot_conv2d
+from schedules.mcu.dot_matmul import dot_matmul
 from schedules.mcu.integer_conv2d import scalar_integer_conv2d
 from schedules.mcu.integer_depthwise import scalar_integer_depthwise
 from schedules.mcu.integer_matmul import scalar_integer_matmul
 from schedules.mcu.matmul import scalar_matmul
 from schedules.mcu.vector_depthwise_conv2d import vector_depthwise_conv2d
+from schedules.mcu.vector_integer_depthwise import vector_integer_depthwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,9 @@ VECTOR_MCU_RULES = (
     Rule("vector-depthwise-conv2d", vector_depthwise_conv2d),
     Rule("depthwise-conv2d", depthwise_conv2d),
     Rule("matmul", matmul),
+    Rule("dot-conv2d", dot_conv2d),
+    Rule("dot-matmul", dot_matmul),
+    Rule("vector-integer-depthwise", vector_integer_depthwise),
     Rule("integer-conv2d", integer_conv2d),
     Rule("integer-depthwise", integer_depthwise),
     Rule("integer-matmul", integer_matmul),

@@ -39,6 +39,7 @@ def host_vector_mcu_spec() -> TargetSpec:
         spec,
         name="host-vector-mcu",
         llvm=host.llvm,
+        vector=replace(spec.vector, sums_products=False),  # an instruction of Helium only
         toolchain=replace(host_mcu_spec().toolchain, kernels="llvm"),
         runner=RunnerSpec(kind="none"),
     )

@@ -9,12 +9,14 @@ import onnx
 import pytest
 from onnx import helper
 from tvm.s_tir import Schedule
+from tvm.tirx import PrimFunc
 
-from compiler.target_spec import load_target
+from compiler.target_spec import TargetSpec, load_target
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
 from tests.lowered import apply_rule, only_kernel, workloads
 from tests.onnx_models import make_model, weights
+from tests.quantized_models import QdqBuilder
 
 Golden = Callable[[str], None]
 SPEC = load_target("cortex-m4f")
@@ -57,6 +59,20 @@ KERNELS = {
     "scalar-matmul": PRODUCT,
 }
 
+
+def _quantized(op_type: str, shape: list[int], weight: tuple[int, ...], **attributes: Any) -> Any:
+    b = QdqBuilder()
+    b.output(b.node(op_type, b.data(*shape), b.weight(*weight), **attributes), 0.1)
+    return b.model()
+
+
+DOT_KERNELS = {
+    "dot-conv2d": _quantized("Conv", [1, 16, 3, 4], (8, 16, 3, 3), pads=PADS),
+    "dot-matmul": _quantized("Gemm", [1, 32], (4, 32), transB=1),
+    "vector-integer-depthwise": _quantized("Conv", [1, 8, 3, 4], (8, 1, 3, 3), group=8, pads=PADS),
+}
+JOINED_TAPS = _quantized("Conv", [1, 3, 4, 4], (4, 3, 3, 3), pads=PADS)
+
 VECTOR_KERNELS = {
     "conv2d": _conv([1, 2, 3, 3], [1, 8, 3, 3], (8, 2, 1, 1)),
     "matmul": PRODUCT,
@@ -81,6 +97,23 @@ def test_rule_for_vectors(golden: Golden, rule: str) -> None:
     """One vector of weights beside the inputs of a tile; two or four vectors side by side."""
     spec = load_target("cortex-m55")
     golden(_text(apply_rule(rule, only_kernel(VECTOR_KERNELS[rule], spec), spec)))
+
+
+def _integer_kernel(model: onnx.ModelProto, spec: TargetSpec) -> PrimFunc:
+    """The kernel that is no transpose of an input or output."""
+    functions = workloads(model, spec).functions
+    return next(func for name, func in functions.items() if name.startswith("integer"))
+
+
+@pytest.mark.parametrize("rule", DOT_KERNELS)
+def test_rule_for_sums_of_products(golden: Golden, rule: str) -> None:
+    spec = load_target("cortex-m55")
+    golden(_text(apply_rule(rule, _integer_kernel(DOT_KERNELS[rule], spec), spec)))
+
+
+def test_joined_taps(golden: Golden) -> None:
+    spec = load_target("cortex-m55")
+    golden(_text(apply_rule("dot-conv2d", _integer_kernel(JOINED_TAPS, spec), spec)))
 
 
 def test_vector_depthwise_conv2d(golden: Golden) -> None:

@@ -269,5 +269,6 @@ def test_in_c_each_number_has_a_register() -> None:
     c = spec.with_c_kernels()
     assert (c.vector.width_bits, c.vector.register_count) == (32, 32)
     assert not c.vector.multiplies_by_scalar
+    assert not c.vector.sums_products
     assert not c.has_llvm_kernels
     assert spec.has_llvm_kernels

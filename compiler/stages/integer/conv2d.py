@@ -16,13 +16,13 @@ from compiler.stages.operators.integer_conv2d import (
     integer_depthwise_conv2d,
     pack_integer_conv2d_weight,
     pack_integer_depthwise_weight,
-    row_shift,
 )
 from compiler.stages.operators.integer_conv2d_transpose import (
     SpreadConv2d,
     flipped_weight,
     integer_conv2d_transpose,
 )
+from compiler.stages.operators.integer_dot import row_shift
 
 
 def integer_convolution(

@@ -13,7 +13,7 @@ from compiler.stages.integer.conv2d import narrowest, of_axis, of_channels
 from compiler.stages.integer.quantizers import StaysFloatError, constant_integers
 from compiler.stages.integer.values import Integers
 from compiler.stages.operand_views import shape_of
-from compiler.stages.operators.integer_conv2d import row_shift
+from compiler.stages.operators.integer_dot import row_shift
 from compiler.stages.operators.integer_matmul import (
     integer_batch_matmul,
     integer_matmul,

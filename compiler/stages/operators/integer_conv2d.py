@@ -9,15 +9,14 @@ from tvm import te, tirx
 
 from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
-from compiler.stages.operators.integer_dot import IntegerDot
+from compiler.stages.operators.integer_dot import IntegerDot, row_shift
+from compiler.stages.operators.joined_taps import (
+    for_joined_taps,
+    joined_rows,
+    joined_taps,
+    joins_taps,
+)
 from schedules import roles
-
-
-def row_shift(dtype: str, zero: int, dot: IntegerDot) -> int:
-    """What is added to data of `dtype` where a row is copied, so that it fits `dot.row_dtype`."""
-    if dot.row_dtype in (None, dtype):
-        return 0
-    return {"int16": -zero, "uint8": 128, "int8": -128}[str(dot.row_dtype)]
 
 
 def packed_lanes(sig: Conv2dSignature, dot: IntegerDot) -> int:
@@ -33,8 +32,15 @@ def packed_lanes(sig: Conv2dSignature, dot: IntegerDot) -> int:
 def pack_integer_conv2d_weight(
     weight: np.ndarray, sig: Conv2dSignature, dot: IntegerDot
 ) -> np.ndarray:
-    """``weight[O, I, KH, KW]`` as ``[O/L, KH, KW, I/group, L, group]``, missing channels zero."""
+    """``weight[O, I, KH, KW]`` as ``[O/L, KH, KW, I/group, L, group]``, missing channels zero.
+
+    A joined row of taps is one tap of KW * I channels.
+    """
     lanes = packed_lanes(sig, dot)
+    if joins_taps(sig, dot):
+        weight = joined_taps(weight)
+        dot = for_joined_taps(weight.shape[1], dot)
+    dot = dot.for_depth(weight.shape[1])
     out_channels, group_in, kernel_h, kernel_w = weight.shape
     blocks, chunks = -(-out_channels // lanes), -(-group_in // dot.group)
     room = np.zeros((blocks * lanes, chunks * dot.group, kernel_h, kernel_w), weight.dtype)
@@ -87,12 +93,16 @@ def integer_conv2d(
     """
     blocks, _, _, chunks, lanes, group = (int(extent) for extent in weight.shape)
     group_in = sig.in_channels // sig.groups
-    rows = integer_rows(
-        data, sig, dot, zero=zero, channels=(sig.groups - 1) * group_in + chunks * group
-    )
+    joined = joins_taps(sig, dot)
+    if joined:
+        rows = joined_rows(data, sig, dot, zero=zero, taps=chunks * group)
+    else:
+        rows = integer_rows(
+            data, sig, dot, zero=zero, channels=(sig.groups - 1) * group_in + chunks * group
+        )
     out_h, out_w = sig.out_extent
     tap_y = te.reduce_axis((0, sig.kernel[0]), "tap_y")
-    tap_x = te.reduce_axis((0, sig.kernel[1]), "tap_x")
+    tap_x = te.reduce_axis((0, 1 if joined else sig.kernel[1]), "tap_x")
     chunk = te.reduce_axis((0, chunks), "chunk")
     inner = te.reduce_axis((0, group), "inner_channel")
 
@@ -103,6 +113,8 @@ def integer_conv2d(
         if sig.is_pointwise:
             return rows[n, x // out_w, x % out_w, channel]
         row = y * sig.strides[0] + tap_y * sig.dilation[0]
+        if joined:
+            return rows[n, row, x * (sig.strides[1] * sig.in_channels) + channel]
         return rows[n, row, x * sig.strides[1] + tap_x * sig.dilation[1], channel]
 
     def accumulate(n: Any, y: Any, x: Any, block: Any, lane: Any) -> Any:

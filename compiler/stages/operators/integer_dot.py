@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler.target_spec import TargetSpec
 from schedules.cpu.dot_step import sums_fours, sums_pairs
@@ -20,10 +20,34 @@ class IntegerDot:
     # Of the rows that sums read. None: the data's own, zero point folded into the bias. int16:
     # zero points subtracted. uint8 or int8: the other kind shifted by 128.
     row_dtype: str | None = None
+    # Shorter groups, for depths that they divide and `group` does not: no row is copied for them.
+    short_groups: tuple[int, ...] = ()
+    # A row of taps may be summed as one run where that takes fewer groups: rows lie together.
+    joins_taps: bool = False
+
+    def for_depth(self, depth: int) -> IntegerDot:
+        """The like for sums of so many products that lie together."""
+        if depth % self.group == 0:
+            return self
+        fitting = [group for group in self.short_groups if depth % group == 0]
+        return replace(self, group=max(fitting, default=self.group), short_groups=())
+
+
+# Helium adds 16 products of int8 to a general register, or 8 of them widened to 16 bits, or 4.
+HELIUM = IntegerDot(lanes=4, group=16, row_dtype="int8", short_groups=(8, 4), joins_taps=True)
+
+
+def row_shift(dtype: str, zero: int, dot: IntegerDot) -> int:
+    """What is added to data of `dtype` where a row is copied, so that it fits `dot.row_dtype`."""
+    if dot.row_dtype in (None, dtype):
+        return 0
+    return {"int16": -zero, "uint8": 128, "int8": -128}[str(dot.row_dtype)]
 
 
 def integer_dot(spec: TargetSpec) -> IntegerDot:
     """Return what integer convolutions and products of a target are packed for."""
+    if spec.vector.sums_products:
+        return HELIUM
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
     lanes = spec.lanes(dtype_bits=32)

@@ -8,14 +8,14 @@ import numpy as np
 from tvm import te, tirx
 
 from compiler.stages.operators.channel_blocks import narrowest_lanes
-from compiler.stages.operators.integer_conv2d import row_shift
-from compiler.stages.operators.integer_dot import IntegerDot
+from compiler.stages.operators.integer_dot import IntegerDot, row_shift
 from schedules import roles
 
 
 def pack_integer_right(matrix: np.ndarray, dot: IntegerDot) -> np.ndarray:
     """``matrix[K, N]`` as ``[N/L, K/group, L, group]``, missing rows and columns zero."""
     depth, columns = matrix.shape
+    dot = dot.for_depth(depth)
     lanes = narrowest_lanes(columns, dot.lanes)
     blocks, chunks = -(-columns // lanes), -(-depth // dot.group)
     room = np.zeros((chunks * dot.group, blocks * lanes), matrix.dtype)
