@@ -66,6 +66,11 @@ def load_model(
     if unknown:
         raise _unknown_dims(name, pinned, unknown)
     source = with_input_shapes(pinned, settled)
+    return model_of_source(source, name=name, digest=file.digest, opset=file.opset)
+
+
+def model_of_source(source: onnx.ModelProto, *, name: str, digest: str, opset: int) -> Model:
+    """Fold, check and count a graph whose input shapes are static."""
     proto = _folded(source)
     types = infer_types(proto)
     declare_results(proto, types)
@@ -76,8 +81,8 @@ def load_model(
         source=source,
         inputs=_inputs(proto.graph, types),
         outputs=_outputs(proto.graph, types),
-        digest=file.digest,
-        opset=file.opset,
+        digest=digest,
+        opset=opset,
         inventory=take_inventory(proto, types),
     )
 
