@@ -27,6 +27,7 @@ from compiler.limits import (
 )
 from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
+from compiler.program import FloatQuantizer
 from compiler.target_spec import TargetSpec
 from compiler.tuning.store import NO_RECORDS
 
@@ -77,6 +78,7 @@ class Estimate:
     peak: NamedSize | None  # the call during which most of the arena is alive
     largest_tensors: tuple[NamedSize, ...]
     largest_weights: tuple[NamedSize, ...]
+    float_quantizers: tuple[FloatQuantizer, ...]  # quantized operators that stay float, and why
     is_smaller_code: bool  # slower code with less scratch: the usual one is over a limit
 
 
@@ -151,6 +153,7 @@ def _estimate(
         peak=peak_call(code.program, plan),
         largest_tensors=largest_buffers(code.program, plan),
         largest_weights=largest_constants(code.program),
+        float_quantizers=code.program.float_quantizers,
         is_smaller_code=is_smaller,
     )
 

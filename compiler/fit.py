@@ -73,7 +73,13 @@ def place_on_board(code: GeneratedCode, spec: TargetSpec) -> Fitted:
     """Return the code, its calls in the best order, with a plan; the last RAM may be overfull."""
     memory = {name: kernel.memory for name, kernel in code.kernels.items()}
     program = order_calls(code.program, memory)
-    plan = plan_memory(program, memory, _regions(spec), spec.arena_align_bytes)
+    plan = plan_memory(
+        program,
+        memory,
+        _regions(spec),
+        spec.arena_align_bytes,
+        with_inputs=program.integer_io,  # what the caller writes need not outlive the first call
+    )
     return Fitted(code=replace(code, program=program), plan=plan)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from compiler.artifact.manifest import TensorRecord
 from compiler.errors import InputError
+from compiler.program import Quantization
 
 
 @cache
@@ -21,11 +22,12 @@ def _array_dtype(dtype: str) -> np.dtype:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorSpec:
-    """Name, dtype and shape of an input or output."""
+    """Name, dtype and shape of an input or output, and what its integers stand for."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    quantization: Quantization | None = None
 
     @property
     def array_dtype(self) -> np.dtype:
@@ -35,7 +37,10 @@ class TensorSpec:
 
 def tensor_specs(records: Sequence[TensorRecord]) -> tuple[TensorSpec, ...]:
     """Return what the manifest says of inputs or outputs, without their C side."""
-    return tuple(TensorSpec(name=r.name, dtype=r.dtype, shape=r.shape) for r in records)
+    return tuple(
+        TensorSpec(name=r.name, dtype=r.dtype, shape=r.shape, quantization=r.quantization)
+        for r in records
+    )
 
 
 def checked_inputs(

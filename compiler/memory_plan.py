@@ -45,6 +45,14 @@ class Placement:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TensorPlace:
+    """Where in the memory of a run an input may lie: the run overwrites it."""
+
+    region: int  # number of the region
+    offset: int  # in bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RegionUse:
     """How much of a region a plan uses, and how its first byte must be aligned."""
 
@@ -59,6 +67,7 @@ class MemoryPlan:
 
     regions: tuple[RegionUse, ...]  # those used, in rank order; the first one even if it is empty
     buffers: dict[int, Placement]  # by storage value id, kind BUFFER only
+    inputs: dict[int, Placement]  # likewise, kind INPUT: where they may lie until they are read
     scratch: dict[int, tuple[Placement, ...]]  # by call index, order of KernelMemory.scratch_bytes
     worker_scratch: dict[int, Placement]  # by call index: worker 0's block
     worker_scratch_bytes: int  # largest block: what each further worker of a session needs
@@ -80,6 +89,8 @@ def plan_memory(
     memory: Mapping[str, KernelMemory],
     regions: Sequence[Region] = (ARENA,),
     buffer_alignment: int = 64,
+    *,
+    with_inputs: bool = False,
 ) -> MemoryPlan:
     """Return a plan in which no two blocks alive at the same call share bytes.
 
@@ -89,11 +100,14 @@ def plan_memory(
     Args:
         memory: what each kernel needs, by kernel name.
         buffer_alignment: largest alignment given to a block, in bytes.
+        with_inputs: keep places for the model's inputs until they are read for the last time, so
+            that they need no memory beside the regions.
 
     Raises:
         LimitError: the regions together are too small.
     """
-    layout = _Layout(program, memory, min(buffer_alignment, *(r.alignment for r in regions)))
+    largest_alignment = min(buffer_alignment, *(region.alignment for region in regions))
+    layout = _Layout(program, memory, largest_alignment, with_inputs=with_inputs)
     merges = _merges(program, memory, layout)
     packing = pack_blocks(layout.blocks, merges, [region.size_bytes for region in regions])
     _check_limits(program, layout, packing, regions)
@@ -125,6 +139,18 @@ def lifetimes(program: Program) -> dict[int, _Lifetime]:
     }
 
 
+def _input_lifetimes(program: Program) -> dict[int, _Lifetime]:
+    """Return when each input that is read at all is alive, by storage value id."""
+    last: dict[int, int] = {}
+    for position, call in enumerate(program.calls):
+        last |= {program.values[value].storage: position for value in call.inputs}
+    last |= {program.values[copy.source].storage: len(program.calls) for copy in program.copies}
+    inputs = [program.values[port.value].storage for port in program.inputs]
+    return {
+        storage: _Lifetime(first=0, last=last[storage]) for storage in inputs if storage in last
+    }
+
+
 class _Layout:
     """The blocks to pack, and which block stands for what."""
 
@@ -133,19 +159,15 @@ class _Layout:
         program: Program,
         memory: Mapping[str, KernelMemory],
         largest_alignment: int,
+        *,
+        with_inputs: bool = False,
     ) -> None:
         self.blocks: list[Block] = []
         self._largest_alignment = largest_alignment
         self.lifetimes = lifetimes(program)
-        self.buffers = {
-            storage: self._add(
-                life.first,
-                life.last,
-                program.values[storage].size_bytes,
-                ELEMENT_BYTES[program.values[storage].dtype],
-            )
-            for storage, life in self.lifetimes.items()
-        }
+        held = _input_lifetimes(program) if with_inputs else {}
+        self.buffers = self._add_storages(program, self.lifetimes)
+        self.inputs = self._add_storages(program, held)
         self.buffer_block_count = len(self.blocks)
         self.scratch: dict[int, tuple[int, ...]] = {}
         self.worker_scratch: dict[int, int] = {}
@@ -163,6 +185,19 @@ class _Layout:
                     needs.worker_scratch_bytes,
                     SCRATCH_ELEMENT_BYTES,
                 )
+
+    def _add_storages(self, program: Program, lives: Mapping[int, _Lifetime]) -> dict[int, int]:
+        """Add a block for each storage; return them by storage value id."""
+        values = program.values
+        return {
+            storage: self._add(
+                life.first,
+                life.last,
+                values[storage].size_bytes,
+                ELEMENT_BYTES[values[storage].dtype],
+            )
+            for storage, life in lives.items()
+        }
 
     def _add(self, first: int, last: int, size_bytes: int, element_bytes: int) -> int:
         self.blocks.append(
@@ -280,6 +315,7 @@ def _plan(
             if used or rank == 0
         ),
         buffers={storage: placement(block) for storage, block in layout.buffers.items()},
+        inputs={storage: placement(block) for storage, block in layout.inputs.items()},
         scratch={
             call: tuple(placement(block) for block in blocks)
             for call, blocks in layout.scratch.items()

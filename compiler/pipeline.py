@@ -17,15 +17,16 @@ from compiler.errors import VerificationError
 from compiler.families import FamilyBuild, family_build
 from compiler.fit import Fitted
 from compiler.limits import check_library_limit, with_limits
+from compiler.onnx_import.integer_io import with_integer_io
 from compiler.onnx_import.load import load_model
-from compiler.onnx_import.model import Model
+from compiler.onnx_import.model import Io, Model
 from compiler.onnx_import.support import require_supported
 from compiler.precision import require_precision
 from compiler.running_limits import check_running_limits
 from compiler.target_spec import Precision, TargetSpec, load_target, required_cpu_features
 from compiler.toolchain import Toolchain, find_toolchain
 from compiler.tuning.store import NO_RECORDS, Records, read_records
-from compiler.verification_inputs import check_inputs, read_inputs
+from compiler.verification_inputs import checked_inputs, read_inputs
 from compiler.version import VERSION
 from schedules.version import RULE_SET_VERSION
 
@@ -61,6 +62,7 @@ def compile(  # the verb of the command line
     threads: int | None = None,
     exact: bool = False,
     precision: Precision = "float32",
+    io: Io = "model",
     records: str | Path | None = None,
     inputs: str | Path | Mapping[str, np.ndarray] | None = None,
     limits: Mapping[str, int] | None = None,
@@ -82,6 +84,8 @@ def compile(  # the verb of the command line
         exact: no algorithm that trades accuracy for speed (Winograd).
         precision: what the factors of convolutions and matrix products are rounded to where the
             target multiplies such numbers faster; sums are float32.
+        io: "int8" leaves quantizers of float inputs and dequantizers of float outputs to the
+            caller, who hands over integers; "model" takes and gives what the ONNX file says.
         records: a folder of tuning records; None uses no record.
         inputs: arrays for the check, or an .npz file with them; drawn from the model if None.
         limits: replace the target's limits, by name (``ram_bytes``).
@@ -104,6 +108,8 @@ def compile(  # the verb of the command line
     if not isinstance(model, Model):
         model = load_model(Path(model), shapes=shapes or {}, values=values or {})
     require_supported(model)
+    if io == "int8":
+        model = with_integer_io(model)
     _check_inputs(inputs, model)
     threads = spec.cores.count if threads is None else threads
     fingerprint = spec.fingerprint(
@@ -120,6 +126,7 @@ def compile(  # the verb of the command line
             "threads": threads,
             "exact": exact,
             "precision": precision,
+            "io": model.io,
             "weights": weights,
             "records": records is not None,
         },
@@ -156,7 +163,7 @@ def _check_inputs(inputs: str | Path | Mapping[str, np.ndarray] | None, model: M
     if isinstance(inputs, str | Path):
         read_inputs(Path(inputs), model)
     elif inputs is not None:
-        check_inputs(inputs, model)
+        checked_inputs(inputs, model)
 
 
 def _read_records(folder: str | Path | None, fingerprint: str, warn: Report) -> Records:

@@ -131,6 +131,7 @@ class Program:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     float_quantizers: tuple[FloatQuantizer, ...] = ()
+    integer_io: bool = False  # the caller quantizes and dequantizes (--io int8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

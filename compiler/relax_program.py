@@ -139,7 +139,11 @@ class _Walk:
         result = self._value(self._main.body.body)
         results = list(result) if isinstance(result, tuple) else [result]
         made = _with_outputs(self._built, inputs, results, self._model)
-        return replace(made, float_quantizers=self._float_quantizers())
+        return replace(
+            made,
+            float_quantizers=self._float_quantizers(),
+            integer_io=self._model.io == "int8",
+        )
 
     def _float_quantizers(self) -> tuple[FloatQuantizer, ...]:
         reasons = self._mod.attrs.get(STAYS_FLOAT, {})

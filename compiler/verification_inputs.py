@@ -33,12 +33,35 @@ INTEGER_RANGE = (0, 255)
 def read_inputs(path: Path, model: Model) -> Arrays:
     """Return the arrays of an .npz file, checked against the model's inputs.
 
+    Reals of an input that the caller quantizes (``--io int8``) are quantized first.
+
     Raises:
         InputError: the file cannot be read, or a name, dtype or shape is wrong.
     """
-    arrays = read_arrays(path)
-    check_inputs(arrays, model)
-    return arrays
+    return checked_inputs(read_arrays(path), model)
+
+
+def checked_inputs(arrays: Mapping[str, np.ndarray], model: Model) -> Arrays:
+    """Return one array of the right dtype and shape for each input, or raise InputError."""
+    known = {info.name: info for info in model.inputs if model.io == "int8"}
+    made = {
+        name: _quantized(array, known[name])
+        if name in known and array.dtype == np.float32
+        else array
+        for name, array in arrays.items()
+    }
+    check_inputs(made, model)
+    return made
+
+
+def _quantized(reals: np.ndarray, info: TensorInfo) -> np.ndarray:
+    """As a quantizer at the border would: a float32 quotient, rounded half to even."""
+    if info.quantization is None:
+        return reals
+    limits = np.iinfo(info.dtype)
+    quotients = np.rint(reals / np.float32(info.quantization.scale))
+    integers = quotients + info.quantization.zero_point
+    return np.asarray(np.clip(integers, limits.min, limits.max).astype(info.dtype))
 
 
 def check_inputs(arrays: Mapping[str, np.ndarray], model: Model) -> None:
@@ -70,24 +93,46 @@ def draw_inputs(model: Model, seed: int, scale: float = 1.0) -> Arrays:
     """
     walk = GraphWalk(model.proto)
     generator = np.random.default_rng(seed)
-    return {info.name: _draw(info, walk, generator, scale) for info in model.inputs}
+    reals = model.io == "int8"
+    return {info.name: _draw(info, walk, generator, scale, reals=reals) for info in model.inputs}
 
 
 def _draw(
-    info: TensorInfo, walk: GraphWalk, generator: np.random.Generator, scale: float
+    info: TensorInfo,
+    walk: GraphWalk,
+    generator: np.random.Generator,
+    scale: float,
+    *,
+    reals: bool = False,
 ) -> np.ndarray:
+    """Draw one input.
+
+    Args:
+        reals: integers with a scale stand for reals, which are drawn and quantized.
+    """
     dtype = np.dtype(info.dtype)
+    if reals and info.quantization is not None:
+        limits, step = np.iinfo(dtype), info.quantization.scale
+        low, high = ((v - info.quantization.zero_point) * step for v in (limits.min, limits.max))
+        return _quantized(_spread(low, high, info.shape, generator, scale), info)
     if dtype.kind == "f":
         bounds = _quantizer_range(info.name, walk)
         if bounds is None:
             return (generator.standard_normal(info.shape) * scale).astype(dtype)
-        middle, half = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
-        half *= min(scale, 1.0)
-        return generator.uniform(middle - half, middle + half, info.shape).astype(dtype)
+        return _spread(*bounds, info.shape, generator, scale).astype(dtype)
     if dtype.kind == "b":
         return np.ones(info.shape, dtype)
     low, high = _integer_range(info, walk)
     return generator.integers(low, high, info.shape, dtype=dtype, endpoint=True)
+
+
+def _spread(
+    low: float, high: float, shape: tuple[int, ...], generator: np.random.Generator, scale: float
+) -> np.ndarray:
+    """Reals around the middle of a range, over a share of it, in float32."""
+    middle, half = (low + high) / 2, (high - low) / 2
+    half *= min(scale, 1.0)
+    return generator.uniform(middle - half, middle + half, shape).astype(np.float32)
 
 
 def _quantizer_range(name: str, walk: GraphWalk) -> tuple[float, float] | None:

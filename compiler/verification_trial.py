@@ -13,7 +13,7 @@ from compiler.verification.comparison import LARGEST_UNCERTAINTY
 from compiler.verification.exercise import unexercised
 from compiler.verification.graph_walk import GraphWalk
 from compiler.verification.reference import Reference
-from compiler.verification_inputs import Arrays, check_inputs, draw_inputs, read_inputs
+from compiler.verification_inputs import Arrays, checked_inputs, draw_inputs, read_inputs
 
 GivenInputs = str | Path | Mapping[str, np.ndarray] | None
 
@@ -49,8 +49,8 @@ def choose_trial(model: Model, inputs: GivenInputs, seeds: Sequence[int]) -> Tri
         arrays = read_inputs(Path(inputs), model)
         return _with_flat_inputs_refused(referee.trial((arrays,), Path(inputs).name, ()))
     if inputs is not None:
-        check_inputs(inputs, model)
-        return _with_flat_inputs_refused(referee.trial((dict(inputs),), "given", ()))
+        given = checked_inputs(inputs, model)
+        return _with_flat_inputs_refused(referee.trial((given,), "given", ()))
     trials = []
     for scale in SCALES:
         drawn = tuple(draw_inputs(model, seed, scale) for seed in seeds)

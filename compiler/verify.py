@@ -20,6 +20,7 @@ from compiler.errors import (
     OtherProcessorError,
     VerificationError,
 )
+from compiler.onnx_import.integer_io import with_integer_io
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.program import is_winograd
@@ -103,6 +104,8 @@ def check(
     opened = read_artifact(Path(artifact))
     if vector_bits is not None:
         opened = with_vector_bits(opened, vector_bits)
+    if opened.manifest.has_integer_io:
+        model = with_integer_io(model)
     runner, refusal = _open(opened, board)
     if runner is None:
         result = _not_run(refusal, opened)

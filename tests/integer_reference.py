@@ -137,12 +137,15 @@ class IntegerReference:
         if node.op_type in ("Resize", "Slice", "Split"):
             part = list(node.output).index(name)
             return self._rescaled(self._picked(node, self.quantized(node.input[0]), part), target)
+        if node.op_type == "Pad":
+            return self._padded(node, target)
         if node.op_type == "DequantizeLinear":
             return self._rescaled(self.quantized(name), target)
         if node.op_type == "Add" and (summed := self._biased(node)) is not None:
             sums, scale, bias = summed
         elif node.op_type == "Softmax":
-            return self._softmax(self.quantized(node.input[0]), target)
+            axis = attributes(node).get("axis", -1)
+            return self._softmax(self.quantized(node.input[0]), target, axis)
         elif node.op_type in UNARY:
             inner = self.quantized(node.input[0])
             reals = float32(float32(inner.centred) * float32(inner.scale)).astype(np.float64)
@@ -268,12 +271,22 @@ class IntegerReference:
         total = one + other if node.op_type == "Add" else one - other
         return total, 2.0**-shift * target.scale, 0
 
-    def _softmax(self, data: Quantized, target: Target) -> np.ndarray:
-        columns = data.q.shape[-1]
+    def _padded(self, node: onnx.NodeProto, target: Target) -> np.ndarray:
+        """Rescaled, then surrounded by the integer of the number around the data, or by its own."""
+        data = target.saturated(self._rescaled(self.quantized(node.input[0]), target))
+        width = self.value(node.input[1]).reshape(2, -1).T
+        mode = attributes(node).get("mode", b"constant").decode()
+        if mode != "constant":
+            return np.pad(data, width, mode)  # NumPy's names are ONNX's
+        real = float(self.value(node.input[2])) if len(node.input) > 2 else 0.0
+        return np.pad(data, width, constant_values=target.integer(real))
+
+    def _softmax(self, data: Quantized, target: Target, axis: int) -> np.ndarray:
+        columns = data.q.shape[axis]
         bits = 30 - (columns - 1).bit_length()
-        distance = data.q.max(axis=-1, keepdims=True) - data.q
+        distance = data.q.max(axis=axis, keepdims=True) - data.q
         powers = np.rint(np.exp(-data.scale * distance) * 2.0**bits).astype(np.int64)
-        share = float32(1.0 / target.scale) / float32(powers.sum(axis=-1, keepdims=True))
+        share = float32(1.0 / target.scale) / float32(powers.sum(axis=axis, keepdims=True))
         return target.rounded(float32(float32(powers) * share))
 
 
@@ -355,7 +368,9 @@ def _windows(
 
 
 def convolution(data: np.ndarray, weight: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
-    """Exact sums, data [N, C, H, W], weights [O, I, KH, KW]."""
+    """Exact sums, data [N, C, H, W], weights [O, I, KH, KW], or both without H."""
+    if data.ndim == 3:
+        return _row_convolution(data, weight, node)
     groups = attributes(node).get("group", 1)
     seen = _windows(data, node, 0, weight.shape[2:])
     parts = [
@@ -364,6 +379,22 @@ def convolution(data: np.ndarray, weight: np.ndarray, node: onnx.NodeProto) -> n
             np.split(seen, groups, axis=1), np.split(weight, groups, axis=0), strict=True
         )
     ]
+    return np.concatenate(parts, axis=1)
+
+
+def _row_convolution(data: np.ndarray, weight: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
+    """Exact sums, data [N, C, W], weights [O, I, K], tap by tap."""
+    given = attributes(node)
+    groups, (stride,) = given.get("group", 1), given.get("strides", [1])
+    room = np.pad(data, ((0, 0), (0, 0), tuple(given.get("pads", [0, 0]))))
+    taps = weight.shape[2]
+    count = (room.shape[2] - taps) // stride + 1
+    parts = []
+    pairs = zip(np.split(room, groups, 1), np.split(weight, groups, 0), strict=True)
+    for part, kernel in pairs:
+        seen = [part[:, :, k : k + stride * (count - 1) + 1 : stride] for k in range(taps)]
+        products = (np.einsum("ncx,oc->nox", s, kernel[:, :, k]) for k, s in enumerate(seen))
+        parts.append(sum(products))
     return np.concatenate(parts, axis=1)
 
 

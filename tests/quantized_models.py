@@ -200,6 +200,31 @@ def _parts(b: QdqBuilder) -> None:
     b.output("p1", 0.07, 3)
 
 
+def _row_convolutions(b: QdqBuilder) -> None:
+    data = b.data(1, 4, 19)
+    one = b.node("Conv", data, b.weight(8, 4, 3), b.bias(8), pads=[1, 1], strides=[2])
+    two = b.node("Conv", b.again(b.node("Relu", one), 0.1), b.weight(8, 1, 3), group=8)
+    b.output(two, 0.2)
+
+
+def _padded(b: QdqBuilder) -> None:
+    amounts = b.constant(np.asarray([0, 0, 1, 2, 0, 0, 0, 3], np.int64))
+    data = b.data(1, 3, 4, 5)
+    b.output(b.node("Pad", data, amounts), 0.05, -3)
+    number = b.constant(np.asarray(1.234, np.float32))
+    b.output(b.node("Relu", b.node("Pad", data, amounts, number)), 0.07, 9)
+    b.output(b.node("Pad", data, amounts, mode="edge"), 0.05, -3)
+    b.output(b.node("Pad", data, amounts, mode="reflect"), 0.05, -3)
+    conv = b.again(b.node("Conv", data, b.weight(4, 3, 1, 1)), 0.1)
+    b.output(b.node("Pad", conv, amounts), 0.1)
+
+
+def _softmax_of_inner_axes(b: QdqBuilder) -> None:
+    b.output(b.node("Softmax", b.data(1, 10, 3, 4), axis=1), 0.004, -128)
+    b.output(b.node("Softmax", b.data(2, 10, 3), axis=1), 0.004, -128)
+    b.output(b.node("Softmax", b.data(5, 3), axis=0), 0.004, -128)
+
+
 def _rescaled(b: QdqBuilder) -> None:
     b.output(b.data(2, 60, scale=0.031), 0.047, 3, "uint8")
 
@@ -240,6 +265,9 @@ CASES: dict[str, Callable[[QdqBuilder], None]] = {
     "tanh": _function("Tanh"),
     "hard-swish": _function("HardSwish"),
     "softmax": _function("Softmax", axis=-1),
+    "softmax-inner": _softmax_of_inner_axes,
+    "conv-rows": _row_convolutions,
+    "pad": _padded,
     "concat": _concatenation,
     "products": _products,
     "dense": _dense,

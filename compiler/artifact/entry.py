@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from compiler.artifact.names import member_names, symbol_prefix
 from compiler.artifact.render import render
 from compiler.artifact.weights import WeightsBlob
-from compiler.memory_plan import MemoryPlan, Placement
+from compiler.memory_plan import MemoryPlan, Placement, TensorPlace
 from compiler.program import (
     ELEMENT_BYTES,
     CompiledKernel,
@@ -87,13 +88,36 @@ class Tensor:
     shape: tuple[int, ...]
     scale: float | None
     zero_point: int
+    place: TensorPlace | None = None
 
 
-def tensors(program: Program, ports: tuple[Port, ...], *, fallback: str) -> tuple[Tensor, ...]:
-    """Return the C view of `ports`; `fallback` names a member whose ONNX name has no letters."""
+def input_tensors(model: Linkable) -> tuple[Tensor, ...]:
+    """Return the C view of the inputs."""
+    program = model.program
+    names = [region.name for region in model.plan.regions]
+    places = {
+        storage: TensorPlace(region=names.index(placed.region), offset=placed.offset)
+        for storage, placed in model.plan.inputs.items()
+    }
+    return tensors(program, program.inputs, fallback="input", places=places)
+
+
+def tensors(
+    program: Program,
+    ports: tuple[Port, ...],
+    *,
+    fallback: str,
+    places: Mapping[int, TensorPlace] = MappingProxyType({}),
+) -> tuple[Tensor, ...]:
+    """Return the C view of `ports`.
+
+    Args:
+        fallback: a member whose ONNX name has no letters.
+        places: of values in the memory of a run, by id.
+    """
     members = member_names((port.name for port in ports), fallback=fallback)
     return tuple(
-        _tensor(program.values[port.value], port, member)
+        replace(_tensor(program.values[port.value], port, member), place=places.get(port.value))
         for port, member in zip(ports, members, strict=True)
     )
 
@@ -148,7 +172,7 @@ def _interface(model: Linkable) -> dict[str, object]:
         "abi_version": ABI_VERSION,
         "prefix": model.prefix,
         "macro": model.prefix.upper(),
-        "inputs": tensors(model.program, model.program.inputs, fallback="input"),
+        "inputs": input_tensors(model),
         "outputs": tensors(model.program, model.program.outputs, fallback="output"),
         "regions": model.plan.regions,
         "sessions": model.sessions,

@@ -13,6 +13,7 @@ from typing import Any
 from compiler.artifact.json_records import from_json
 from compiler.board_address import BoardAddress
 from compiler.errors import ArtifactError
+from compiler.memory_plan import TensorPlace
 from compiler.program import ELEMENT_BYTES, Quantization
 
 FORMAT = "tunesmith-artifact"
@@ -62,6 +63,7 @@ class TensorRecord:
     dtype: str
     shape: tuple[int, ...]
     quantization: Quantization | None
+    place: TensorPlace | None = None  # of an input that may lie in the memory of a run
 
     @property
     def size_bytes(self) -> int:
@@ -120,6 +122,11 @@ class Manifest:
     def precision(self) -> str:
         """What products are computed in; artifacts of before that was a choice say nothing."""
         return str(self.provenance.options.get("precision", "float32"))
+
+    @property
+    def has_integer_io(self) -> bool:
+        """Whether the caller quantizes what is float in the ONNX file (``--io int8``)."""
+        return bool(self.provenance.options.get("io", "model") == "int8")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from compiler.artifact.entry import (
     entry_source,
     example_source,
     header_source,
+    input_tensors,
     prefixed_symbol,
     tensors,
 )
@@ -228,7 +229,7 @@ def manifest_of(
         model=info,
         target=target,
         runner=runner,
-        inputs=tensor_records(tensors(model.program, model.program.inputs, fallback="input")),
+        inputs=tensor_records(input_tensors(model)),
         outputs=tensor_records(tensors(model.program, model.program.outputs, fallback="output")),
         memory=memory_totals(model),
         cpu_features=features,
@@ -249,6 +250,7 @@ def tensor_records(ports: tuple[Tensor, ...]) -> tuple[TensorRecord, ...]:
             quantization=None
             if port.scale is None
             else Quantization(scale=port.scale, zero_point=port.zero_point),
+            place=port.place,
         )
         for port in ports
     )

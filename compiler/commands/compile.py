@@ -45,6 +45,13 @@ def _records(_context: click.Context, _parameter: click.Parameter, folder: Path)
     show_default=True,
     help="What products are computed in; others than float32 need a GPU's tensor cores.",
 )
+@click.option(
+    "--io",
+    type=click.Choice(["model", "int8"]),
+    default="model",
+    show_default=True,
+    help="What the library takes and gives: as in MODEL, or integers where it quantizes at once.",
+)
 @limit_option
 @click.option(
     "--weights",

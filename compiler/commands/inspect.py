@@ -65,6 +65,7 @@ def command(
     _print_unsupported(loaded)
     if spec and needs:
         _print_needs(spec, needs)
+    _print_float_quantizers(loaded, needs)
 
 
 def _spec(target: str, limits: dict[str, int]) -> TargetSpec:
@@ -89,6 +90,8 @@ def _document(
     model: Model, spec: TargetSpec | None, needs: Estimate | UnsupportedError | None
 ) -> dict[str, Any]:
     """Return the machine form; sizes in bytes, unknown dimensions -1."""
+    from compiler.onnx_import.float_quantizers import certain_float_quantizers
+
     inventory = asdict(model.inventory)
     document: dict[str, Any] = {
         "name": model.name,
@@ -97,6 +100,7 @@ def _document(
         "inputs": [asdict(tensor) for tensor in model.inputs],
         "outputs": [asdict(tensor) for tensor in model.outputs],
         "can_be_compiled": not model.inventory.unsupported,
+        "quantized_in_float": [asdict(one) for one in certain_float_quantizers(model)],
         **inventory,
     }
     if spec and needs:
@@ -191,6 +195,20 @@ def _print_needs(spec: TargetSpec, needs: Estimate | UnsupportedError) -> None:
     if needs.is_smaller_code:
         facts.append(("schedules", "smaller, slower code: the usual one is over a limit"))
     print_facts(facts)
+
+
+def _print_float_quantizers(model: Model, needs: Estimate | UnsupportedError | None) -> None:
+    """Print which quantized operators are computed in float, and why: for a target, all."""
+    from compiler.onnx_import.float_quantizers import certain_float_quantizers
+
+    found = certain_float_quantizers(model)
+    where = "on every target"
+    if needs is not None and not isinstance(needs, UnsupportedError):
+        found, where = needs.float_quantizers, f"on {needs.target}"
+    if found:
+        click.echo()
+        click.echo(f"quantized, but computed in float {where}: {len(found)}")
+        print_table(("quantizer", "why"), [(one.node, one.reason) for one in found])
 
 
 def _sizes(items: tuple[NamedSize, ...]) -> str:

@@ -68,6 +68,20 @@ def load_model(
     if unknown:
         raise _unknown_dims(name, pinned, unknown)
     source = with_input_shapes(pinned, settled)
+    return model_of_source(
+        source, name=name, digest=file.digest, opset=file.opset, oldest_opset=oldest_opset
+    )
+
+
+def model_of_source(
+    source: onnx.ModelProto,
+    *,
+    name: str,
+    digest: str,
+    opset: int,
+    oldest_opset: int = OLDEST_IMPORTED_OPSET,
+) -> Model:
+    """Fold, check and count a graph whose input shapes are static."""
     proto = _folded(source, oldest_opset)
     types = infer_types(proto)
     declare_results(proto, types)
@@ -78,8 +92,8 @@ def load_model(
         source=source,
         inputs=_inputs(proto.graph, types),
         outputs=_outputs(proto.graph, types),
-        digest=file.digest,
-        opset=file.opset,
+        digest=digest,
+        opset=opset,
         inventory=take_inventory(proto, types),
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from compiler.program import Quantization
 
 if TYPE_CHECKING:
     import onnx
+
+# What a library takes and gives: tensors as in the ONNX file, or integers where those are float.
+Io = Literal["model", "int8"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,3 +75,4 @@ class Model:
     digest: str  # sha256 of the user's file and its external data
     opset: int  # as in the user's file
     inventory: Inventory
+    io: Io = "model"

@@ -24,7 +24,7 @@ def quantization_of_input(graph: onnx.GraphProto, name: str) -> Quantization | N
         if not node.input or node.input[0] not in moved:
             continue
         if node.op_type == "DequantizeLinear":
-            return _parameters(graph, node)
+            return quantization_of(graph, node)
         if node.op_type in MOVING:
             moved.add(node.output[0])
     return None
@@ -39,18 +39,22 @@ def quantization_of_output(graph: onnx.GraphProto, name: str) -> Quantization | 
         if node.output[0] != name:
             continue
         if node.op_type == "QuantizeLinear":
-            return _parameters(graph, node)
+            return quantization_of(graph, node)
         if node.op_type not in MOVING:
             return None
         name = node.input[0]
     return None
 
 
-def _parameters(graph: onnx.GraphProto, node: onnx.NodeProto) -> Quantization | None:
-    """Return the node's constant scale and zero point; None if there is one per channel."""
+def quantization_of(graph: onnx.GraphProto, node: onnx.NodeProto) -> Quantization | None:
+    """Return a (de)quantizer's constant scale and zero point; None if there is one per channel."""
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    for maker in graph.node:
+        values = [a.t for a in maker.attribute if a.name == "value"]
+        if maker.op_type == "Constant" and values:
+            constants[maker.output[0]] = values[0]
     scale = constants.get(node.input[1])
     zero_name = node.input[2] if len(node.input) > 2 else ""
     if scale is None or (zero_name and zero_name not in constants):

@@ -8,9 +8,10 @@ from contextlib import redirect_stdout
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
-from tvm.ir import IRModule
+from tvm.ir import GenericConst, IRModule
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from compiler.errors import UnsupportedError
@@ -20,6 +21,7 @@ from compiler.onnx_import.model import Model
 ONNX_NAMES = "tunesmith.onnx_names"
 VARIABLE_PREFIX = "v"
 
+PAD_MODES = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
 _PAIRWISE = {"Max": relax.op.maximum, "Min": relax.op.minimum, "Sum": relax.op.add}
 
 
@@ -69,6 +71,8 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
             return self._integer_convolution(list(inputs), attrs)
         if op_name == "Clip" and opset >= 11:
             return self._clip(*inputs, *[None] * (3 - len(inputs)))
+        if op_name == "Pad" and (padded := self._pad(list(inputs), attrs)) is not None:
+            return padded
         try:
             # The importer prints the operands of a failing node; the error below says it better.
             with redirect_stdout(io.StringIO()):
@@ -107,6 +111,34 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
             groups=attrs.get("group", 1),
             out_dtype="int32",
         )
+
+    def _pad(self, inputs: list[Any], attrs: Any) -> Any | None:
+        """Padding of what was dequantized, as an operator that the integer stage knows.
+
+        None for all else, of which TVM's importer makes a kernel.
+        """
+        amounts, value, axes = (
+            one.value.numpy() if isinstance(one, GenericConst) else one
+            for one in [*inputs[1:], None, None, None][:3]
+        )
+        known = isinstance(amounts, np.ndarray) and not any(
+            isinstance(one, relax.Expr) for one in (value, axes)
+        )
+        mode = PAD_MODES.get(attrs.get("mode", b"constant").decode())
+        if not known or mode is None or not self._is_dequantized(inputs[0]):
+            return None
+        rank = len(inputs[0].ty.shape.values)
+        padded = range(rank) if axes is None else [int(axis) % rank for axis in axes]
+        width = [0] * (2 * rank)
+        for axis, before, after in zip(padded, *amounts.reshape(2, -1), strict=True):
+            width[2 * axis], width[2 * axis + 1] = int(before), int(after)
+        if min(width) < 0:
+            return None
+        return relax.op.nn.pad(inputs[0], width, mode, 0.0 if value is None else value.item())
+
+    def _is_dequantized(self, value: Any) -> bool:
+        call = self.bb.lookup_binding(value) if isinstance(value, relax.Var) else None
+        return getattr(getattr(call, "op", None), "name", "") == "relax.dequantize"
 
     def _clip(self, data: Any, low: Any, high: Any) -> Any:
         """As operators of the graph, which later stages know; TVM's importer makes kernels."""

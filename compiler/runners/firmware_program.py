@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from compiler.artifact.manifest import Artifact, check_digest
+from compiler.artifact.manifest import Artifact, TensorRecord, check_digest
 from compiler.bare_metal_flags import COMPILE_FLAGS
 from compiler.errors import LimitError, ToolchainError
 from compiler.runners.phase_calls import phase_calls
@@ -71,14 +71,6 @@ def _model_tables(artifact: Artifact) -> str:
         f"const tunesmith_model *{manifest.symbol_prefix}_model(void);",
         f"#define MODEL {manifest.symbol_prefix}_model",
     ]
-    for word, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
-        sizes = [max(1, tensor.size_bytes) for tensor in tensors]
-        lines += [
-            f"static unsigned char {word}_{i}[{size}] __attribute__((aligned(8)));"
-            for i, size in enumerate(sizes)
-        ]
-        names = ", ".join(f"{word}_{i}" for i in range(len(sizes)))
-        lines.append(f"static void *const model_{word}s[] = {{{names or '0'}}};")
     regions = manifest.memory.regions
     lines += [
         f"static unsigned char {r.name}[{max(1, r.size_bytes)}] "
@@ -87,7 +79,22 @@ def _model_tables(artifact: Artifact) -> str:
     ]
     names = ", ".join(region.name for region in regions)
     lines.append(f"static void *const model_regions[] = {{{names or '0'}}};")
+    for word, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
+        lines += _tensor_table(word, tensors, [region.name for region in regions])
     return "\n".join(lines) + "\n"
+
+
+def _tensor_table(word: str, tensors: Sequence[TensorRecord], regions: Sequence[str]) -> list[str]:
+    """C text with memory for each tensor: an array, or its place in the memory of a run."""
+    lines, names = [], []
+    for i, tensor in enumerate(tensors):
+        if tensor.place is not None:
+            names.append(f"{regions[tensor.place.region]} + {tensor.place.offset}")
+            continue
+        names.append(f"{word}_{i}")
+        size = max(1, tensor.size_bytes)
+        lines.append(f"static unsigned char {word}_{i}[{size}] __attribute__((aligned(8)));")
+    return [*lines, f"static void *const model_{word}s[] = {{{', '.join(names) or '0'}}};"]
 
 
 def _kernel_tables(symbols: Sequence[KernelSymbol], weights: str | None, memory_bytes: int) -> str:

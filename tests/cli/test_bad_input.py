@@ -215,6 +215,13 @@ BAD_COMPILES = {
         why="its products are computed in: float32;",
         fix="leave out --precision, or choose one of: cuda-sm80,",
     ),
+    "no-quantizers-at-the-borders": BadCompile(
+        prepare=_nothing,
+        more=("--io", "int8"),
+        what="--io int8: the input `input` is not quantized at once",
+        why="reads it as float",
+        fix="compile without --io int8",
+    ),
     "no-compiler-on-the-path": BadCompile(
         prepare=_no_programs,
         environment={"PATH": "empty", "CC": ""},

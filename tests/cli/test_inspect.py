@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from onnx import helper
 
 from tests.onnx_models import conv_model, conv_net_model, make_model, qdq_model, save
+from tests.quantized_models import QdqBuilder
 
 Tunesmith = Callable[..., Any]
 
@@ -28,6 +30,28 @@ def test_table(tunesmith: Tunesmith, tmp_path: Path) -> None:
     assert conv == ["Conv", "3", "22,528", "99.6", "%"]
     assert "every operator can be compiled" in lines
     assert outcome.stderr == ""
+
+
+def quantized_log_softmax() -> onnx.ModelProto:
+    """One quantizer of 16 bits, and one that follows what has no integer form."""
+    builder = QdqBuilder()
+    builder.output(builder.node("LogSoftmax", builder.data(2, 9)), 0.1)
+    builder.output(builder.node("Relu", builder.data(2, 9)), 0.1, 0, "int16")
+    return builder.model()
+
+
+def test_quantizers_that_stay_float(tunesmith: Tunesmith, tmp_path: Path) -> None:
+    save(quantized_log_softmax(), tmp_path / "q.onnx")
+    outcome = tunesmith("inspect", "q.onnx")
+    _, _, rows = outcome.stdout.partition("computed in float on every target: 1\n")
+    assert rows.splitlines()[-1].split("  ")[-1] == "it quantizes not to 8 bits", outcome.stderr
+    outcome = tunesmith("inspect", "q.onnx", "--target", "cortex-m4f")
+    _, _, rows = outcome.stdout.partition("computed in float on cortex-m4f: 2\n")
+    assert "has no integer form" in rows
+    outcome = tunesmith("inspect", "q.onnx", "--json", "--target", "cortex-m4f")
+    document = json.loads(outcome.stdout)
+    assert len(document["quantized_in_float"]) == 1
+    assert len(document["target"]["float_quantizers"]) == 2
 
 
 def test_json(tunesmith: Tunesmith, tmp_path: Path) -> None:

@@ -54,6 +54,21 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return compile_model(path, target="cortex-m4f", output=folder / "out", verify="skip")
 
 
+@pytest.mark.emulator
+@pytest.mark.slow
+def test_integers_from_the_caller_lie_in_the_arena(tmp_path: Path) -> None:
+    """The input needs no memory of its own: the runner writes it where the manifest says."""
+    needs_tools("cortex-m4f")
+    path = Path(__file__).parents[1] / "models" / "mlperf_tiny_vww_mobilenetv1_qdq8.onnx"
+    made = compile_model(
+        path, target="cortex-m4f", output=tmp_path / "out", io="int8", verify="require"
+    )
+    manifest = made.manifest
+    assert manifest.inputs[0].place is not None
+    outputs = sum(tensor.size_bytes for tensor in manifest.outputs)
+    assert manifest.memory.arena_bytes + outputs <= 60_000
+
+
 def test_cortex_m4_firmware_agrees_with_onnxruntime(artifact: Artifact) -> None:
     model = load_model(artifact.path.parent / "net.onnx")
     sets = [draw_inputs(model, seed) for seed in (3, 4)]

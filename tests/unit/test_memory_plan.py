@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import combinations, permutations
 
 import pytest
@@ -69,7 +70,7 @@ def programs(draw: st.DrawFn) -> Builder:
 def live_bytes(program: Program, plan: MemoryPlan) -> list[tuple[int, int, str, Placement]]:
     """First position, last position, label and place of every block, worked out independently."""
     blocks = []
-    for storage, place in plan.buffers.items():
+    for storage, place in (plan.buffers | plan.inputs).items():
         uses = [
             position
             for position, call in enumerate(program.calls)
@@ -78,7 +79,8 @@ def live_bytes(program: Program, plan: MemoryPlan) -> list[tuple[int, int, str, 
         ]
         if any(program.values[copy.source].storage == storage for copy in program.copies):
             uses.append(len(program.calls))
-        blocks.append((min(uses), max(uses), f"v{storage}", place))
+        first = 0 if storage in plan.inputs else min(uses)
+        blocks.append((first, max(uses), f"v{storage}", place))
     for call, places in plan.scratch.items():
         blocks += [(call, call, f"scratch{call}.{n}", place) for n, place in enumerate(places)]
     for call, place in plan.worker_scratch.items():
@@ -135,6 +137,28 @@ def check_in_place(builder: Builder, position: int, storage: int) -> None:
 @given(builder=programs())
 def test_no_two_live_blocks_share_bytes(builder: Builder) -> None:
     check_plan(builder, plan_memory(builder.program(), builder.memory))
+
+
+@settings(max_examples=60, deadline=None)
+@given(builder=programs())
+def test_inputs_lie_beside_what_is_alive_with_them(builder: Builder) -> None:
+    program = builder.program()
+    plan = plan_memory(program, builder.memory, with_inputs=True)
+    read = {program.values[value].storage for call in program.calls for value in call.inputs}
+    read |= {program.values[copy.source].storage for copy in program.copies}
+    given = {program.values[port.value].storage for port in program.inputs}
+    assert set(plan.inputs) == read & given
+    check_plan(builder, plan)
+
+
+def test_an_input_shares_its_bytes_with_later_buffers() -> None:
+    builder = chain([100, 100, 100])
+    builder.values[0] = replace(builder.values[0], shape=(100,))
+    assert plan_memory(builder.program(), builder.memory).arena_bytes == 800
+    plan = plan_memory(builder.program(), builder.memory, with_inputs=True)
+    assert plan.arena_bytes == 800
+    (place,) = plan.inputs.values()
+    assert place.size_bytes == 400
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +53,7 @@ class Context:
         self.builder, self.definitions, self.dot = builder, definitions, dot
         self._rewritten = rewritten
         self._known: dict[Any, Integers] = {}
+        self._wide: dict[Integers, Integers] = {}  # rows -> the same as images one row high
         self._count = 0
         # Of the quantizer at hand: old variables that a rule looked through, the last call made.
         self.inner_names: list[str] = []
@@ -85,6 +85,22 @@ class Context:
     def channels_last(self, expression: Any) -> Integers:
         """A new expression of shape [N, H, W, C]."""
         return Integers(self.emit, channels_last=expression)
+
+    def widened(self, rows: Integers) -> Integers:
+        """[N, C, W] as images [N, C, 1, W]: what they were made from, or a view."""
+        if rows not in self._wide:
+            batch, channels, width = rows.shape
+            view = self.emit(relax.op.reshape(rows.plain, (batch, channels, 1, width)))
+            self._wide[rows] = self.plain(view)
+        return self._wide[rows]
+
+    def narrowed(self, images: Integers) -> Integers:
+        """[N, C, 1, W] as [N, C, W]; the view is dropped later if all readers widen it again."""
+        batch, channels, _, width = images.shape
+        view = self.emit(relax.op.reshape(images.plain, (batch, channels, width)))
+        rows = self.plain(view)
+        self._wide[rows] = images
+        return rows
 
     def knows(self, variable: Any) -> bool:
         """Whether this stage made the variable's integers."""
@@ -127,17 +143,37 @@ class Context:
             raise StaysFloatError("an operand is not quantized to 8 bits per tensor")
         return found
 
-    def requantize(self, sums: Any, bias: np.ndarray, factor: np.ndarray, to: Result) -> Any:
+    def requantize(
+        self,
+        sums: Any,
+        bias: np.ndarray,
+        factor: np.ndarray,
+        to: Result,
+        *,
+        summed: tuple[str, Callable[[Any], Any]] | None = None,
+    ) -> Any:
         """Emit ``sums`` as integers of the result.
 
         Args:
+            summed: a name and what makes the sums of `sums` in the same kernel, where the two
+                would not be fused.
             bias: whole numbers, broadcast to the sums from the right.
             factor: float64, likewise; ``accumulator scale / output scale``.
         """
         operands = [relax.const(bias.astype(np.int32)), relax.const(_factors(factor))]
         if to.slope is not None:
             operands.append(relax.const(_factors(factor * to.slope)))
-        return self.emit_te(partial(requantized, to=to.bounds), sums, *operands, name="requantize")
+        name, make = summed or ("requantize", _as_it_is)
+        return self.emit_te(
+            lambda data, *more: requantized(make(data), *more, to=to.bounds),
+            sums,
+            *operands,
+            name=name,
+        )
+
+
+def _as_it_is(sums: Any) -> Any:
+    return sums
 
 
 def _factors(factor: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ from tvm import relax
 
 from compiler.stages.integer.context import Context, Result, folded_bias, refuse_overflow
 from compiler.stages.integer.quantizers import ConstantIntegers, StaysFloatError, constant_integers
-from compiler.stages.integer.values import Integers
+from compiler.stages.integer.values import Integers, Operand
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
 from compiler.stages.operators.integer_conv2d import (
     integer_conv2d,
@@ -39,7 +40,52 @@ def integer_convolution(
         raise StaysFloatError("its layout is not ONNX's")
     if weights is None:
         raise StaysFloatError("its weights are no quantized constant")
+    return _convolved(context, sig, context.needed(call.args[0]), weights, to, bias)
+
+
+def integer_row_convolution(
+    context: Context, call: relax.Call, to: Result, bias: np.ndarray | None = None
+) -> Integers:
+    """Return ``relax.nn.conv1d`` on integers, as images one row high."""
+    attrs = call.attrs
+    weights = constant_integers(call.args[1], context.definitions)
+    if (attrs.data_layout, attrs.kernel_layout) != ("NCW", "OIW"):
+        raise StaysFloatError("its layout is not ONNX's")
+    if weights is None:
+        raise StaysFloatError("its weights are no quantized constant")
     data = context.needed(call.args[0])
+    batch, in_channels, width = data.integers.shape
+    out_channels, _, taps = weights.values.shape
+    left, right = (int(pad) for pad in attrs.padding)
+    sig = Conv2dSignature(
+        batch=batch,
+        in_channels=in_channels,
+        height=1,
+        width=width,
+        out_channels=out_channels,
+        kernel=(1, taps),
+        strides=(1, int(attrs.strides[0])),
+        pads=(0, left, 0, right),
+        dilation=(1, int(attrs.dilation[0])),
+        groups=int(attrs.groups),
+    )
+    wide_weights = ConstantIntegers(
+        values=weights.values[:, :, np.newaxis], scale=weights.scale[:, :, np.newaxis]
+    )
+    wide = replace(data, integers=context.widened(data.integers))
+    made = _convolved(context, sig, wide, wide_weights, to, bias)
+    return context.narrowed(made)
+
+
+def _convolved(
+    context: Context,
+    sig: Conv2dSignature,
+    data: Operand,
+    weights: ConstantIntegers,
+    to: Result,
+    bias: np.ndarray | None,
+) -> Integers:
+    """Sums of a convolution of images, requantized, channels last."""
     scales = of_axis(weights, 0) * data.scale
     shifted = data.zero + row_shift(data.integers.dtype, data.zero, context.dot)
     values = weights.values.reshape(sig.out_channels, -1)

@@ -10,7 +10,11 @@ import numpy as np
 from tvm import relax
 
 from compiler.stages.integer.context import INT32_LIMIT, Context, Result
-from compiler.stages.integer.conv2d import integer_convolution, integer_transposed_convolution
+from compiler.stages.integer.conv2d import (
+    integer_convolution,
+    integer_row_convolution,
+    integer_transposed_convolution,
+)
 from compiler.stages.integer.matmul import integer_product
 from compiler.stages.integer.quantizers import StaysFloatError, constant_reals
 from compiler.stages.integer.values import Integers, Operand
@@ -21,6 +25,7 @@ from compiler.stages.provenance import is_call_to
 
 _BIASED = {
     "relax.matmul": integer_product,
+    "relax.nn.conv1d": integer_row_convolution,
     "relax.nn.conv2d": integer_convolution,
     "relax.nn.conv2d_transpose": integer_transposed_convolution,
 }

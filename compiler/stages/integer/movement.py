@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from tvm import relax
+from functools import partial
+
+from tvm import relax, tirx, topi
 
 from compiler.stages.integer.context import Context, Result
 from compiler.stages.integer.elementwise import rescaled
 from compiler.stages.integer.quantizers import StaysFloatError
-from compiler.stages.integer.values import Integers
+from compiler.stages.integer.values import TO_LAST, Integers
 from compiler.stages.provenance import is_call_to
 
 
@@ -48,6 +50,29 @@ def integer_part(context: Context, item: relax.TupleGetItem, to: Result) -> Inte
     return context.plain(
         context.emit(relax.op.strided_slice(data.plain, [axis], [begin], [end], [1]))
     )
+
+
+def integer_padding(context: Context, call: relax.Call, to: Result) -> Integers:
+    """Return ``relax.nn.pad``: around the data stands the integer of the padded number."""
+    if to.slope is not None:
+        raise StaysFloatError("a leaky ReLU follows padding")
+    width = [int(amount) for amount in call.attrs.pad_width]
+    before, after = width[::2], width[1::2]
+    data = rescaled(context, context.needed(call.args[0]), to)
+    last = len(before) == 4 and data.is_last
+    if last:
+        before, after = ([amounts[axis] for axis in TO_LAST] for amounts in (before, after))
+    mode = str(call.attrs.pad_mode)
+    if mode == "constant":
+        fill = to.quantizer.integer(float(call.attrs.pad_value))
+        around = tirx.const(min(max(fill, to.bounds.low), to.bounds.high), to.bounds.dtype)
+        compute = partial(topi.nn.pad, pad_before=before, pad_after=after, pad_value=around)
+    elif mode == "reflect":
+        compute = partial(topi.nn.mirror_pad, pad_before=before, pad_after=after, mode="REFLECT")
+    else:
+        compute = partial(topi.nn.replicate_pad, pad_before=before, pad_after=after)
+    made = context.emit_te(compute, data.last if last else data.plain, name="integer_pad")
+    return context.channels_last(made) if last else context.plain(made)
 
 
 def integer_resize(context: Context, call: relax.Call, to: Result) -> Integers:

@@ -77,6 +77,8 @@ def integer_mean(context: Context, call: relax.Call, to: Result) -> Integers:
     count = prod(shape[axis] for axis in axes)
     if count * 255 >= INT32_LIMIT:
         raise StaysFloatError("its sums may not fit 32 bits")
+    factor = np.asarray([data.scale / (count * to.quantizer.scale)])
+    bias = np.asarray([-data.zero * count])
     planes = axes == [2, 3] and len(shape) == 4
     if planes:
         window = Window(
@@ -84,13 +86,11 @@ def integer_mean(context: Context, call: relax.Call, to: Result) -> Integers:
         )
         compute = partial(integer_sum_pool, window=window, zero=data.zero)
         sums = context.emit_te(compute, data.integers.last, name="integer_sum_pool")
+        result = context.channels_last(context.requantize(sums, bias, factor, to))
     else:
-        sums = context.emit_te(
-            partial(integer_sums, axes=axes), data.integers.plain, name="integer_mean"
-        )
-    factor = np.asarray([data.scale / (count * to.quantizer.scale)])
-    made = context.requantize(sums, np.asarray([-data.zero * count]), factor, to)
-    result = context.channels_last(made) if planes else context.plain(made)
+        summed = ("integer_mean", partial(integer_sums, axes=axes))
+        made = context.requantize(data.integers.plain, bias, factor, to, summed=summed)
+        result = context.plain(made)
     if bool(call.attrs.keepdims):
         return result
     return context.plain(context.emit(relax.op.reshape(result.plain, shape_of(call))))

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from compiler.stages.integer.context import Context, Result
-from compiler.stages.integer.conv2d import integer_convolution, integer_transposed_convolution
+from compiler.stages.integer.conv2d import (
+    integer_convolution,
+    integer_row_convolution,
+    integer_transposed_convolution,
+)
 from compiler.stages.integer.elementwise import (
     integer_difference,
     integer_elements_product,
@@ -15,6 +19,7 @@ from compiler.stages.integer.elementwise import (
 from compiler.stages.integer.matmul import integer_product
 from compiler.stages.integer.movement import (
     integer_concatenation,
+    integer_padding,
     integer_resize,
     integer_slice,
 )
@@ -38,9 +43,11 @@ INTEGER_RULES: dict[str, IntegerRule] = {
     "relax.mean": integer_mean,
     "relax.multiply": integer_elements_product,
     "relax.nn.avg_pool2d": integer_average_pooling,
+    "relax.nn.conv1d": integer_row_convolution,
     "relax.nn.conv2d": integer_convolution,
     "relax.nn.conv2d_transpose": integer_transposed_convolution,
     "relax.nn.max_pool2d": integer_max_pooling,
+    "relax.nn.pad": integer_padding,
     "relax.nn.softmax": integer_softmax_rows,
     "relax.strided_slice": integer_slice,
     "relax.subtract": integer_difference,

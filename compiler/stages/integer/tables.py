@@ -109,6 +109,8 @@ def _value(
     if name in _BINARY:
         one, other = (_value(context, argument, domain, leaves) for argument in call.args)
         return _BINARY[name](one, other)
+    if name == "call_tir":  # the importer made a kernel of it
+        name = call.args[0].name_hint
     raise StaysFloatError(f"{name.rpartition('.')[2] or 'it'} has no integer form")
 
 

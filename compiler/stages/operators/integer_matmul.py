@@ -71,6 +71,32 @@ def integer_matmul(
     )
 
 
+def less_zero_points(
+    sums: te.Tensor,
+    zero: te.Tensor,
+    weight_sums: te.Tensor,
+    *,
+    shape: tuple[int, ...],
+    shift: int,
+) -> te.Tensor:
+    """``sums[M, N] - (zero + shift) * weight_sums[N]`` in a shape that ends with N.
+
+    Args:
+        zero: int32 of one element, computed when the model runs.
+        shift: what was added to the data as the sums read it.
+    """
+    first = (0,) * len(zero.shape)
+
+    def element(*indices: Any) -> Any:
+        row: Any = 0
+        for extent, index in zip(shape[:-1], indices[:-1], strict=True):
+            row = row * extent + index
+        around = zero[first] + tirx.const(shift, "int32")
+        return sums[row, indices[-1]] - around * weight_sums[indices[-1]]
+
+    return te.compute(shape, element, name="less_zero_points")
+
+
 def integer_batch_matmul(left: te.Tensor, right: te.Tensor, *, zeros: tuple[int, int]) -> te.Tensor:
     """int32 ``[B, M, N]`` from ``left[B, M, K]`` and ``right[B or 1, K, N]``, made at run time."""
     batch, rows, depth = (int(extent) for extent in left.shape)

@@ -1,0 +1,100 @@
+"""Products of integers whose zero points are known when the model runs (MatMulInteger)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+from tvm import relax
+
+from compiler.stages.constants import constant_array
+from compiler.stages.integer.context import Context
+from compiler.stages.integer.conv2d import narrowest
+from compiler.stages.integer.quantizers import SMALL_INTEGERS
+from compiler.stages.operand_views import shape_of
+from compiler.stages.operators.integer_dot import row_shift
+from compiler.stages.operators.integer_matmul import (
+    integer_matmul,
+    less_zero_points,
+    pack_integer_right,
+)
+from compiler.stages.provenance import is_call_to
+
+_VIEWS = ("relax.expand_dims", "relax.reshape", "relax.squeeze")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Centred:
+    """``int32(data) - zero`` of a graph."""
+
+    data: Any  # an expression of small integers
+    zero: Any | None  # of one element, int32
+
+
+def integer_sums_of_product(
+    context: Context, call: relax.Call, rewritten: Callable[[Any], Any]
+) -> Any | None:
+    """Return a ``relax.matmul`` of int32 as sums of 8-bit products; None if it is none.
+
+    The right side is constant. ``sum((a - za) * b)`` is ``sum(a * b) - za * sum(b)``, whatever
+    leaves 32 bits on the way: both are the same number modulo ``2**32``.
+    """
+    if not is_call_to(call, "relax.matmul") or str(call.ty.dtype) != "int32":
+        return None
+    weights = _known(context, call.args[1])
+    left = _centred(context, call.args[0])
+    if left is None or weights is None or weights.ndim != 2:
+        return None
+    if weights.min(initial=0) < -(2**15) or weights.max(initial=0) >= 2**15:
+        return None
+    depth, columns = weights.shape
+    shape = shape_of(call)
+    dot = context.dot
+    given = rewritten(left.data)
+    rows = context.emit(relax.op.reshape(given, (prod(shape[:-1]), depth)))
+    packed = relax.const(pack_integer_right(narrowest(weights), dot))
+    compute = partial(integer_matmul, columns=columns, dot=dot, zero=0)
+    sums = context.emit_te(compute, rows, packed, name="integer_matmul")
+    zero = relax.const(np.zeros((), np.int32)) if left.zero is None else rewritten(left.zero)
+    less = partial(less_zero_points, shape=shape, shift=row_shift(str(left.data.ty.dtype), 0, dot))
+    weight_sums = relax.const(weights.sum(axis=0).astype(np.int32))
+    return context.builder.call_te(
+        less, sums, zero, weight_sums, primfunc_name_hint="less_zero_points"
+    )
+
+
+def _centred(context: Context, expression: Any) -> _Centred | None:
+    """The data under a conversion to int32 and perhaps a zero point; None for anything else."""
+    call, zero = context.behind(expression), None
+    if is_call_to(call, "relax.subtract"):
+        zero = call.args[1]
+        if prod(shape_of(zero)) != 1:
+            return None
+        call = context.behind(call.args[0])
+    if not is_call_to(call, "relax.astype") or str(call.ty.dtype) != "int32":
+        return None
+    data = call.args[0]
+    small = isinstance(data, relax.Var) and str(data.ty.dtype) in SMALL_INTEGERS
+    return _Centred(data=data, zero=zero) if small else None
+
+
+def _known(context: Context, expression: Any) -> np.ndarray | None:
+    """What conversions and differences of constants are worth, in int64; None if one is none."""
+    call = context.behind(expression)
+    array = constant_array(call)
+    if array is not None:
+        return np.asarray(array.astype(np.int64))
+    name = getattr(getattr(call, "op", None), "name", "")
+    if name == "relax.astype":
+        return _known(context, call.args[0])
+    if name == "relax.subtract":
+        one, other = (_known(context, argument) for argument in call.args)
+        return None if one is None or other is None else np.asarray(one - other)
+    if name in _VIEWS:
+        inner = _known(context, call.args[0])
+        return None if inner is None else inner.reshape(shape_of(call))
+    return None
