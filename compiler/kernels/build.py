@@ -17,6 +17,7 @@ from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
+from compiler.kernels.pair_sums import PROTOTYPES
 from compiler.kernels.plain_loops import as_phased_loops
 from compiler.kernels.scalable_sums import RUNTIME_FUNCTIONS
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
@@ -32,6 +33,7 @@ _RUNTIME_CALLS = {
 }
 # What an object may ask of its environment: the C library's mathematics and memory functions.
 _MEMORY_FUNCTIONS = {"memcpy", "memset", "memmove"}
+_RUNTIME_FUNCTIONS = RUNTIME_FUNCTIONS | set(PROTOTYPES)
 
 
 def build_kernel(
@@ -71,9 +73,16 @@ class LoweredKernel:
     phases: tuple[Phase, ...]
     memory: KernelMemory
 
-    def compiled(self, name: str, outcome: ScheduleOutcome, code: bytes) -> CompiledKernel:
-        """Return the kernel with its machine code, an ELF object."""
-        needed = set(undefined_symbols(code)) - _MEMORY_FUNCTIONS
+    def compiled(
+        self, name: str, outcome: ScheduleOutcome, code: bytes, *, prefix: str = ""
+    ) -> CompiledKernel:
+        """Return the kernel with its machine code, an ELF object.
+
+        Args:
+            prefix: of the symbols that the object asks the library's runtime for.
+        """
+        needed = {symbol.removeprefix(prefix) for symbol in undefined_symbols(code)}
+        needed -= _MEMORY_FUNCTIONS
         return CompiledKernel(
             name=name,
             phases=self.phases,
@@ -81,8 +90,8 @@ class LoweredKernel:
             schedule=outcome,
             object_code=code,
             code_bytes=code_bytes(code),
-            libm_symbols=tuple(sorted(needed - RUNTIME_FUNCTIONS)),
-            runtime_symbols=tuple(sorted(needed & RUNTIME_FUNCTIONS)),
+            libm_symbols=tuple(sorted(needed - _RUNTIME_FUNCTIONS)),
+            runtime_symbols=tuple(sorted(needed & _RUNTIME_FUNCTIONS)),
         )
 
 

@@ -143,6 +143,8 @@ class Expressions:
             return self._choice(*node.args)
         if operator == "likely":
             return self.write(node.args[0])
+        if operator == "address_of":
+            return f"(&{self.write(node.args[0])})"
         if operator == "reinterpret":
             return self._reinterpret(node)
         if operator in ("call_pure_extern", "call_extern"):

@@ -19,10 +19,16 @@ class IntegerDot:
     # Of the rows that sums read. None: the data's own, zero point folded into the bias. int16:
     # zero points subtracted. uint8 or int8: the other kind shifted by 128.
     row_dtype: str | None = None
+    # A copy of what a pointwise convolution reads is one row of all positions: any run of them can
+    # be copied alone.
+    flat_positions: bool = False
 
 
 def integer_dot(spec: TargetSpec) -> IntegerDot:
     """Return what integer convolutions and products of a target are packed for."""
+    if spec.family == "mcu" and spec.llvm.multiplies_pairs:
+        # A word of weights is two inputs of two lanes; a word of rows is two inputs.
+        return IntegerDot(lanes=2, row_dtype="int16", flat_positions=True)
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
     return IntegerDot(lanes=spec.lanes(dtype_bits=32))

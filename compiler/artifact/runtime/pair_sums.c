@@ -1,0 +1,192 @@
+/* Exact sums of products of small integers, two products an instruction (Arm DSP extension).
+ *
+ * sums[column][block][lane] = sum over y, x, k of rows[column + y + x + k] * weights[block][y][x][k][lane]
+ *
+ * A block is two lanes. Inputs are int16 and lie together along k, as do the weights, int8, two
+ * lanes for each k: a word of weights is two k of both lanes, sorted by two SXTB16. Without the
+ * extension the same sums in plain C. */
+#include "runtime.h"
+
+#include <string.h>
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* Strides in elements; a column's in_column may be any number, words need no alignment. */
+typedef struct nest {
+    int32_t taps_y, taps_x, run;
+    int32_t in_column, in_y, in_x;
+    int32_t weight_y, weight_x;
+} nest;
+
+#if defined(__ARM_FEATURE_DSP) && !defined(TUNESMITH_PLAIN_SUMS)
+
+/* Two k of one block: `low` has those of lane 0, `high` those of lane 1. */
+#define WEIGHTS(from, low, high)                                                                 \
+    __asm__("ldr %1, [%2], #4\n\tsxtb16 %0, %1\n\tsxtb16 %1, %1, ror #8"                         \
+            : "=&r"(low), "=&r"(high), "+r"(from)                                                \
+            :                                                                                    \
+            : "memory")
+#define PAIR(at, offset, low, high, sum0, sum1)                                                  \
+    do {                                                                                         \
+        int32_t pair;                                                                            \
+        __asm__("ldr %0, " offset "\n\tsmlad %1, %0, %4, %1\n\tsmlad %2, %0, %5, %2"             \
+                : "=&r"(pair), "+r"(sum0), "+r"(sum1), "+r"(at)                                  \
+                : "r"(low), "r"(high), "r"(stride)                                               \
+                : "memory");                                                                     \
+    } while (0)
+#define FIRST "[%3], #4" /* the last one read: the others are reached from it */
+#define SECOND "[%3, %6]"
+#define THIRD "[%3, %6, lsl #1]"
+
+/* `columns` is a constant wherever this is called: what it leaves out is no code. */
+ALWAYS_INLINE void step(const int16_t **at, const int8_t **from, int32_t stride, int32_t *sums,
+                        const int columns)
+{
+    int32_t low, high;
+    WEIGHTS(*from, low, high);
+    if (columns > 2) PAIR(*at, THIRD, low, high, sums[4], sums[5]);
+    if (columns > 1) PAIR(*at, SECOND, low, high, sums[2], sums[3]);
+    PAIR(*at, FIRST, low, high, sums[0], sums[1]);
+}
+
+/* One column, two blocks. */
+ALWAYS_INLINE void wide_step(const int16_t **at, const int8_t **from, const int8_t **other,
+                             int32_t *sums)
+{
+    int32_t low, high, pair;
+    memcpy(&pair, *at, sizeof pair);
+    *at += 2;
+    WEIGHTS(*from, low, high);
+    __asm__("smlad %0, %1, %2, %0" : "+r"(sums[0]) : "r"(pair), "r"(low));
+    __asm__("smlad %0, %1, %2, %0" : "+r"(sums[1]) : "r"(pair), "r"(high));
+    WEIGHTS(*other, low, high);
+    __asm__("smlad %0, %1, %2, %0" : "+r"(sums[2]) : "r"(pair), "r"(low));
+    __asm__("smlad %0, %1, %2, %0" : "+r"(sums[3]) : "r"(pair), "r"(high));
+}
+
+#else
+
+ALWAYS_INLINE void step(const int16_t **at, const int8_t **from, int32_t stride, int32_t *sums,
+                        const int columns)
+{
+    int c, k;
+    for (c = 0; c < columns; c++) {
+        const int16_t *column = *at + c * (stride / 2);
+        for (k = 0; k < 2; k++) {
+            sums[2 * c] += column[k] * (*from)[2 * k];
+            sums[2 * c + 1] += column[k] * (*from)[2 * k + 1];
+        }
+    }
+    *at += 2;
+    *from += 4;
+}
+
+ALWAYS_INLINE void wide_step(const int16_t **at, const int8_t **from, const int8_t **other,
+                             int32_t *sums)
+{
+    const int16_t *same = *at;
+    step(&same, from, 0, sums, 1);
+    step(at, other, 0, sums + 2, 1);
+}
+
+#endif
+
+ALWAYS_INLINE void tile(int32_t *to, int32_t sums_column, const int16_t *in,
+                        const int8_t *weights, const nest *n, const int columns)
+{
+    const int32_t stride = n->in_column * 2;
+    int32_t sums[6] = {0, 0, 0, 0, 0, 0};
+    int32_t y, x;
+    int c;
+    for (y = 0; y < n->taps_y; y++) {
+        for (x = 0; x < n->taps_x; x++) {
+            const int16_t *at = in + y * n->in_y + x * n->in_x;
+            const int8_t *from = weights + y * n->weight_y + x * n->weight_x;
+            const int8_t *end = from + 2 * (n->run & ~3);
+            while (from != end) {
+                step(&at, &from, stride, sums, columns);
+                step(&at, &from, stride, sums, columns);
+            }
+            if (n->run & 2) {
+                step(&at, &from, stride, sums, columns);
+            }
+            if (n->run & 1) {
+                for (c = 0; c < columns; c++) {
+                    sums[2 * c] += at[c * n->in_column] * from[0];
+                    sums[2 * c + 1] += at[c * n->in_column] * from[1];
+                }
+            }
+        }
+    }
+    for (c = 0; c < columns; c++) {
+        to[c * sums_column] = sums[2 * c];
+        to[c * sums_column + 1] = sums[2 * c + 1];
+    }
+}
+
+/* One column, two blocks: a load of inputs serves four lanes. */
+static void wide_tile(int32_t *to, int32_t sums_block, const int16_t *in, const int8_t *weights,
+                      int32_t weight_block, const nest *n)
+{
+    int32_t sums[4] = {0, 0, 0, 0};
+    int32_t y, x;
+    for (y = 0; y < n->taps_y; y++) {
+        for (x = 0; x < n->taps_x; x++) {
+            const int16_t *at = in + y * n->in_y + x * n->in_x;
+            const int8_t *from = weights + y * n->weight_y + x * n->weight_x;
+            const int8_t *other = from + weight_block;
+            const int8_t *end = from + 2 * (n->run & ~3);
+            while (from != end) {
+                wide_step(&at, &from, &other, sums);
+                wide_step(&at, &from, &other, sums);
+            }
+            if (n->run & 2) {
+                wide_step(&at, &from, &other, sums);
+            }
+            if (n->run & 1) {
+                sums[0] += at[0] * from[0];
+                sums[1] += at[0] * from[1];
+                sums[2] += at[0] * other[0];
+                sums[3] += at[0] * other[1];
+            }
+        }
+    }
+    to[0] = sums[0];
+    to[1] = sums[1];
+    to[sums_block] = sums[2];
+    to[sums_block + 1] = sums[3];
+}
+
+TS_HIDDEN void TS_NAME(tunesmith_pair_sums)(
+    int32_t *sums, const int16_t *in, const int8_t *weights, int32_t columns, int32_t blocks,
+    int32_t taps_y, int32_t taps_x, int32_t run, int32_t sums_column, int32_t in_column,
+    int32_t sums_block, int32_t weight_block, int32_t in_y, int32_t in_x, int32_t weight_y,
+    int32_t weight_x)
+{
+    const nest n = {taps_y, taps_x, run, in_column, in_y, in_x, weight_y, weight_x};
+    int32_t column;
+    for (; columns == 1 && blocks > 1; blocks -= 2) {
+        wide_tile(sums, sums_block, in, weights, weight_block, &n);
+        sums += 2 * sums_block;
+        weights += 2 * weight_block;
+    }
+    for (; blocks > 0; blocks--) {
+        int32_t *to = sums;
+        const int16_t *at = in;
+        for (column = columns; column > 0;) {
+            int32_t count = column == 2 || column == 4 ? 2 : column > 2 ? 3 : 1;
+            if (count == 3) {
+                tile(to, sums_column, at, weights, &n, 3);
+            } else if (count == 2) {
+                tile(to, sums_column, at, weights, &n, 2);
+            } else {
+                tile(to, sums_column, at, weights, &n, 1);
+            }
+            to += count * sums_column;
+            at += count * in_column;
+            column -= count;
+        }
+        sums += sums_block;
+        weights += weight_block;
+    }
+}
