@@ -51,6 +51,8 @@ _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
 RUNTIME_FUNCTION_FILES = {
     "tunesmith_pair_depthwise": "pair_depthwise.c",
+    "tunesmith_pair_planes": "pair_rows.c",
+    "tunesmith_pair_rows": "pair_rows.c",
     "tunesmith_pair_sums": "pair_sums.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
     "tunesmith_sve_sums": "sve_sums.c",
@@ -144,7 +146,7 @@ def _write_sources(
         "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix).encode(),
     }
     called = {symbol for kernel in model.kernels.values() for symbol in kernel.runtime_symbols}
-    more = tuple(RUNTIME_FUNCTION_FILES[symbol] for symbol in sorted(called))
+    more = tuple(sorted({RUNTIME_FUNCTION_FILES[symbol] for symbol in called}))
     texts |= {
         f"src/runtime/{name}": (runtime / name).read_bytes() for name in (*_RUNTIME_FILES, *more)
     }

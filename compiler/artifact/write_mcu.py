@@ -88,7 +88,7 @@ def _used(model: Linkable) -> list[CompiledKernel]:
 def _called_sources(model: Linkable) -> list[str]:
     """Files of the runtime with functions that kernels call."""
     called = {symbol for kernel in _used(model) for symbol in kernel.runtime_symbols}
-    return sorted(RUNTIME_FUNCTION_FILES[symbol] for symbol in called)
+    return sorted({RUNTIME_FUNCTION_FILES[symbol] for symbol in called})
 
 
 def _write_sources(folder: Path, model: Linkable, board: Board) -> list[str]:

@@ -17,7 +17,7 @@ from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
-from compiler.kernels.pair_sums import PROTOTYPES
+from compiler.kernels import pair_rows, pair_sums
 from compiler.kernels.plain_loops import as_phased_loops
 from compiler.kernels.scalable_sums import RUNTIME_FUNCTIONS
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
@@ -33,7 +33,7 @@ _RUNTIME_CALLS = {
 }
 # What an object may ask of its environment: the C library's mathematics and memory functions.
 _MEMORY_FUNCTIONS = {"memcpy", "memset", "memmove"}
-_RUNTIME_FUNCTIONS = RUNTIME_FUNCTIONS | set(PROTOTYPES)
+_RUNTIME_FUNCTIONS = RUNTIME_FUNCTIONS | set(pair_rows.PROTOTYPES | pair_sums.PROTOTYPES)
 
 
 def build_kernel(

@@ -13,7 +13,7 @@ from tvm.tirx import PrimFunc
 from compiler.bare_metal_flags import COMPILE_FLAGS
 from compiler.kernels.build import lower_kernel
 from compiler.kernels.c_source import CFunction, c_file, c_function
-from compiler.kernels.pair_sums import PROTOTYPES
+from compiler.kernels import pair_rows, pair_sums
 from compiler.program import CompiledKernel, ScheduleOutcome
 from compiler.toolchain import Toolchain, run_tool
 
@@ -66,7 +66,7 @@ def _externals(functions: Sequence[CFunction], prefix: str) -> tuple[str, ...]:
     """Declarations of the runtime's functions that are called, with the model's prefix."""
     return tuple(
         f"#define {name} {prefix}{name}\nvoid {name}({parameters});"
-        for name, parameters in PROTOTYPES.items()
+        for name, parameters in (pair_rows.PROTOTYPES | pair_sums.PROTOTYPES).items()
         if any(f"{name}(" in function.body for function in functions)
     )
 

@@ -23,7 +23,7 @@ from compiler.kernels.scalable_sums import (
 
 PAIR_SUMS = "tunesmith_pair_sums"  # inputs are the same for both lanes
 PAIR_DEPTHWISE = "tunesmith_pair_depthwise"  # each lane has an input of its own
-_POINTERS = "int32_t *sums, const int16_t *in, const int8_t *weights"
+_WEIGHTS = {PAIR_SUMS: "int8", PAIR_DEPTHWISE: "int16"}
 _STRIDES = {
     PAIR_SUMS: (
         *("columns", "blocks", "taps_y", "taps_x", "run", "sums_column", "in_column"),
@@ -36,11 +36,11 @@ _STRIDES = {
 }
 # What C needs to know of the functions: their parameters.
 PROTOTYPES = {
-    name: ", ".join([_POINTERS, *(f"int32_t {number}" for number in numbers)])
+    name: f"int32_t *sums, const int16_t *in, const {_WEIGHTS[name]}_t *weights, "
+    + ", ".join(f"int32_t {number}" for number in numbers)
     for name, numbers in _STRIDES.items()
 }
 LANES = 2
-MOST_DEPTHWISE_TAPS = 32  # pair_depthwise.c has room for
 
 
 def call_pair_sums(func: PrimFunc) -> PrimFunc:
@@ -66,7 +66,7 @@ _ONCE = _Loop(1, 0, 0, 0)
 
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if no function can compute it."""
-    nest, store, extents = _nest(marked)
+    nest, store, extents = shrunk_nest(marked)
     loads = _operands(store)
     if loads is None:
         return None
@@ -82,14 +82,14 @@ def _call(marked: Any) -> Any | None:
         return None
     function = PAIR_DEPTHWISE if lane.inputs else PAIR_SUMS
     numbers = _depthwise(lane, others) if lane.inputs else _dense(others)
-    if numbers is None:
+    if numbers is None or str(loads[2].source.ty.dtype) != _WEIGHTS[function]:
         return None
     pointers = [first_address(load, variables) for load in loads]
     words = [tirx.const(numbers[name], "int32") for name in _STRIDES[function]]
     return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
 
 
-def _nest(marked: Any) -> tuple[list[Any], Any, list[int]]:
+def shrunk_nest(marked: Any) -> tuple[list[Any], Any, list[int]]:
     """The loops, the statement inside, and how often each loop runs: a last tile stops early."""
     nest, inside = nest_of(marked)
     extents = [int(loop.extent) for loop in nest]
@@ -137,7 +137,7 @@ def _depthwise(lane: _Loop, others: Sequence[_Loop]) -> dict[str, int] | None:
     taps = [loop for loop in others if not loop.sums]
     if column is None or lane.inputs != 1 or len(taps) > 2:
         return None
-    if 1 + len(taps) < len(others) or _product(taps) > MOST_DEPTHWISE_TAPS:
+    if any(loop.sums and loop.weights for loop in others):
         return None
     y, x = [_ONCE] * (2 - len(taps)) + taps
     return {
@@ -151,13 +151,6 @@ def _taps(y: _Loop, x: _Loop) -> dict[str, int]:
         **{"taps_y": y.extent, "in_y": y.inputs, "weight_y": y.weights},
         **{"taps_x": x.extent, "in_x": x.inputs, "weight_x": x.weights},
     }
-
-
-def _product(loops: Sequence[_Loop]) -> int:
-    count = 1
-    for loop in loops:
-        count *= loop.extent
-    return count
 
 
 def _only(loops: Any) -> _Loop | None:
@@ -197,4 +190,4 @@ def _operands(store: Any) -> tuple[Any, Any, Any] | None:
     if not value.a.source.same_as(store.buffer):
         return None
     kinds = [str(load.source.ty.dtype) for load in loads]
-    return loads if kinds == ["int32", "int16", "int8"] else None
+    return loads if kinds[:2] == ["int32", "int16"] else None

@@ -11,6 +11,7 @@ from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
 from compiler.kernels.loop_tails import peel_tails
+from compiler.kernels.pair_rows import call_pair_rows
 from compiler.kernels.pair_sums import call_pair_sums
 from compiler.kernels.scalable_sums import call_sums
 from compiler.kernels.vector_tails import split_vector_tails
@@ -55,7 +56,7 @@ def lower_to_loops(
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
         *([_pass(call_sums)] if scalable else []),
-        *([_pass(call_pair_sums)] if target.kind.name == "c" else []),
+        *([_pass(call_pair_sums), _pass(call_pair_rows)] if target.kind.name == "c" else []),
         *([_pass(split_vector_tails)] if vectors else []),
         tir.VectorizeLoop(vectors),
         tir.StorageRewrite(),

@@ -9,7 +9,7 @@ from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.cpu.integer_conv2d import row_loops
 from schedules.fused import FusedSum
-from schedules.mcu.paired import LANES, mark_paired_sums, paired_sum, positions_together
+from schedules.mcu.paired import LANES, copy_row, mark_paired_sums, paired_sum, positions_together
 
 
 def paired_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -40,7 +40,7 @@ def _schedule(kernel: FusedSum) -> None:
     sch.reorder(batch, row, outer_column, outer_channel, lane, inner_column)
     sch.compute_at(conv, outer_channel, preserve_unit_loops=True)
     if copy is not None:
-        sch.compute_at(copy, outer_column if is_flat else row, preserve_unit_loops=True)
+        copy_row(sch, copy, outer_column if is_flat else row)
     depth = 4
     one, one_row, x, block, lane, tap_y, tap_x, chunk, inner = list(sch.get_loops(conv))[depth:]
     nest = [one, one_row, block, lane, x, tap_y, tap_x, chunk, inner]

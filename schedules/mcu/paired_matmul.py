@@ -8,7 +8,7 @@ from tvm.tirx import PrimFunc
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.fused import FusedSum
-from schedules.mcu.paired import LANES, mark_paired_sums, paired_sum
+from schedules.mcu.paired import LANES, copy_row, mark_paired_sums, paired_sum
 
 PANELS = 8  # summed before the epilogue of their columns: an even number, 64 bytes of sums
 
@@ -35,7 +35,7 @@ def _schedule(kernel: FusedSum) -> None:
     outer_column, _ = sch.split(column, factors=[None, together * LANES])
     sch.compute_at(product, outer_column, preserve_unit_loops=True)
     if kernel.before is not None:
-        sch.compute_at(kernel.before, row, preserve_unit_loops=True)
+        copy_row(sch, kernel.before, row)
     depth = 2
     one, block, lane, chunk, inner = list(sch.get_loops(product))[depth:]
     mark_paired_sums(sch, product, depth, [one, lane, block, chunk, inner], 1)

@@ -18,7 +18,20 @@ typedef struct nest {
     int32_t weight_y, weight_x;
 } nest;
 
-#if defined(__ARM_FEATURE_DSP) && !defined(TUNESMITH_PLAIN_SUMS)
+/* Columns are written out, not looped over, so that the sums are registers. */
+#define COLUMNS(OP) OP(0) OP(1) OP(2)
+#define LAST(c)                                                                                  \
+    if (c < columns) {                                                                           \
+        sums[2 * c] += at[c * n->in_column] * from[0];                                           \
+        sums[2 * c + 1] += at[c * n->in_column] * from[1];                                       \
+    }
+#define STORE(c)                                                                                 \
+    if (c < columns) {                                                                           \
+        to[c * sums_column] = sums[2 * c];                                                       \
+        to[c * sums_column + 1] = sums[2 * c + 1];                                               \
+    }
+
+#if defined(__ARM_FEATURE_DSP)
 
 /* Two k of one block: `low` has those of lane 0, `high` those of lane 1. */
 #define WEIGHTS(from, low, high)                                                                 \
@@ -97,7 +110,6 @@ ALWAYS_INLINE void tile(int32_t *to, int32_t sums_column, const int16_t *in,
     const int32_t stride = n->in_column * 2;
     int32_t sums[6] = {0, 0, 0, 0, 0, 0};
     int32_t y, x;
-    int c;
     for (y = 0; y < n->taps_y; y++) {
         for (x = 0; x < n->taps_x; x++) {
             const int16_t *at = in + y * n->in_y + x * n->in_x;
@@ -111,17 +123,11 @@ ALWAYS_INLINE void tile(int32_t *to, int32_t sums_column, const int16_t *in,
                 step(&at, &from, stride, sums, columns);
             }
             if (n->run & 1) {
-                for (c = 0; c < columns; c++) {
-                    sums[2 * c] += at[c * n->in_column] * from[0];
-                    sums[2 * c + 1] += at[c * n->in_column] * from[1];
-                }
+                COLUMNS(LAST)
             }
         }
     }
-    for (c = 0; c < columns; c++) {
-        to[c * sums_column] = sums[2 * c];
-        to[c * sums_column + 1] = sums[2 * c + 1];
-    }
+    COLUMNS(STORE)
 }
 
 /* One column, two blocks: a load of inputs serves four lanes. */
