@@ -122,9 +122,11 @@ def _build(folder: Path, model: Linkable, sources: list[str], toolchain: Toolcha
     flags = (*COMPILE_FLAGS, f"-DTUNESMITH_PREFIX={model.prefix}", "-Iinclude", "-Isrc")
     objects = []
     # What is called once for each kernel is small, what kernels call is fast.
-    kinds = [(source, ("-Os",)) for source in sources]
-    kinds += [(f"src/runtime/{name}", ()) for name in _called_sources(model)]
-    for source, more in kinds:
+    small = [(source, ["-Os"]) for source in sources]
+    fast: list[tuple[str, list[str]]] = [
+        (f"src/runtime/{name}", []) for name in _called_sources(model)
+    ]
+    for source, more in small + fast:
         built = f"{_BUILD_FOLDER}/{Path(source).stem}.o"
         run_tool((*toolchain.cc, *flags, *more, "-c", source, "-o", built), folder=folder)
         objects.append(built)

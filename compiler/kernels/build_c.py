@@ -11,9 +11,9 @@ import tvm
 from tvm.tirx import PrimFunc
 
 from compiler.bare_metal_flags import COMPILE_FLAGS
+from compiler.kernels import pair_rows, pair_sums
 from compiler.kernels.build import lower_kernel
 from compiler.kernels.c_source import CFunction, c_file, c_function
-from compiler.kernels import pair_rows, pair_sums
 from compiler.program import CompiledKernel, ScheduleOutcome
 from compiler.toolchain import Toolchain, run_tool
 

@@ -15,7 +15,7 @@ from tvm import tirx
 MAGIC, MAGIC_BITS = 12582912.0, 0x4B400000
 
 # VCVTR rounds as FPSCR says, to nearest even unless a program changed it; that holds for the sum
-# with the magic number, too. It saturates, as QADD does, and GCC makes SSAT or USAT of the clip.
+# with the magic number, too. It saturates, as QADD does.
 ROUNDED = """static inline int32_t ts_rounded(float value, int32_t zero, int32_t low, int32_t high)
 {
 #if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && (__ARM_FP & 4)
@@ -25,6 +25,14 @@ ROUNDED = """static inline int32_t ts_rounded(float value, int32_t zero, int32_t
     memcpy(&number, &whole, sizeof number);
     if (zero != 0) {
         __asm__("qadd %0, %1, %2" : "=r"(number) : "r"(number), "r"(zero));
+    }
+    if (low == -128 && high == 127) {
+        __asm__("ssat %0, #8, %1" : "=r"(number) : "r"(number));
+        return number;
+    }
+    if (low == 0 && high == 255) {
+        __asm__("usat %0, #8, %1" : "=r"(number) : "r"(number));
+        return number;
     }
     number = number > high ? high : number;
     return number < low ? low : number;

@@ -26,11 +26,11 @@ PAIR_DEPTHWISE = "tunesmith_pair_depthwise"  # each lane has an input of its own
 _WEIGHTS = {PAIR_SUMS: "int8", PAIR_DEPTHWISE: "int16"}
 _STRIDES = {
     PAIR_SUMS: (
-        *("columns", "blocks", "taps_y", "taps_x", "run", "sums_column", "in_column"),
+        *("columns", "blocks", "taps_y", "taps_x", "run", "in_column"),
         *("sums_block", "weight_block", "in_y", "in_x", "weight_y", "weight_x"),
     ),
     PAIR_DEPTHWISE: (
-        *("columns", "taps_y", "taps_x", "sums_column", "in_column", "in_y", "in_x"),
+        *("columns", "taps_y", "taps_x", "in_column", "in_y", "in_x"),
         *("weight_y", "weight_x"),
     ),
 }
@@ -117,7 +117,9 @@ def _dense(others: Sequence[_Loop]) -> dict[str, int] | None:
     column = _only(loop for loop in others if loop.sums and not loop.weights)
     block = _only(loop for loop in others if loop.sums and loop.weights)
     taps = _joined([loop for loop in others if not loop.sums])
-    if column is None or block is None or block.inputs or not 0 < len(taps) <= 3:
+    if column is None or column.sums not in (0, LANES):
+        return None
+    if block is None or block.inputs or not 0 < len(taps) <= 3:
         return None
     run = taps[-1]
     if run.inputs != 1 or run.weights != LANES:
@@ -125,7 +127,7 @@ def _dense(others: Sequence[_Loop]) -> dict[str, int] | None:
     y, x = [_ONCE] * (3 - len(taps)) + taps[:-1]
     return {
         **{"columns": column.extent, "blocks": block.extent, "run": run.extent},
-        **{"sums_column": column.sums, "in_column": column.inputs},
+        "in_column": column.inputs,
         **{"sums_block": block.sums, "weight_block": block.weights},
         **_taps(y, x),
     }
@@ -135,13 +137,13 @@ def _depthwise(lane: _Loop, others: Sequence[_Loop]) -> dict[str, int] | None:
     """The numbers of `PAIR_DEPTHWISE`; None if they are not that function's."""
     column = _only(loop for loop in others if loop.sums and not loop.weights)
     taps = [loop for loop in others if not loop.sums]
-    if column is None or lane.inputs != 1 or len(taps) > 2:
+    if column is None or column.sums not in (0, LANES) or lane.inputs != 1 or len(taps) > 2:
         return None
     if any(loop.sums and loop.weights for loop in others):
         return None
     y, x = [_ONCE] * (2 - len(taps)) + taps
     return {
-        **{"columns": column.extent, "sums_column": column.sums, "in_column": column.inputs},
+        **{"columns": column.extent, "in_column": column.inputs},
         **_taps(y, x),
     }
 

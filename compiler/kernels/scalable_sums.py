@@ -35,7 +35,7 @@ def call_sums(func: PrimFunc) -> PrimFunc:
 
 
 def replace_nests(func: PrimFunc, call_of: Callable[[Any], Any | None]) -> PrimFunc:
-    """Return the function with `call_of` each marked nest in its place; all stay if one has none."""
+    """Return the function with `call_of` each marked nest in place; all stay if one has none."""
     marked: list[Any] = []
     structural.structural_walk(func.body, (tirx.For, marked.append))
     nests = [loop for loop in marked if int(loop.annotations.get(SUMS, 0))]

@@ -9,14 +9,30 @@
 #include <string.h>
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NEVER_INLINE static __attribute__((noinline)) /* registers are for its sums alone */
 
 /* Strides in elements. */
 typedef struct nest {
-    int32_t taps_y, taps_x;
+    int32_t columns, taps_y, taps_x;
     int32_t in_column, in_y, in_x;
     int32_t weight_y, weight_x;
 } nest;
 
+#if defined(__ARM_FEATURE_DSP)
+/* Volatile: in this order, in which an input dies before the next is loaded. */
+ALWAYS_INLINE int32_t word(const int16_t *at)
+{
+    int32_t both;
+    __asm__ volatile("ldr %0, %1" : "=r"(both) : "m"(*(const int16_t(*)[2])at));
+    return both;
+}
+
+ALWAYS_INLINE void add(int32_t *sums, int32_t inputs, int32_t weights)
+{
+    __asm__ volatile("smlabb %0, %1, %2, %0" : "+r"(sums[0]) : "r"(inputs), "r"(weights));
+    __asm__ volatile("smlatt %0, %1, %2, %0" : "+r"(sums[1]) : "r"(inputs), "r"(weights));
+}
+#else
 ALWAYS_INLINE int32_t word(const int16_t *at)
 {
     int32_t both;
@@ -24,13 +40,6 @@ ALWAYS_INLINE int32_t word(const int16_t *at)
     return both;
 }
 
-#if defined(__ARM_FEATURE_DSP)
-ALWAYS_INLINE void add(int32_t *sums, int32_t inputs, int32_t weights)
-{
-    __asm__("smlabb %0, %1, %2, %0" : "+r"(sums[0]) : "r"(inputs), "r"(weights));
-    __asm__("smlatt %0, %1, %2, %0" : "+r"(sums[1]) : "r"(inputs), "r"(weights));
-}
-#else
 ALWAYS_INLINE void add(int32_t *sums, int32_t inputs, int32_t weights)
 {
     int16_t x[2], w[2];
@@ -46,8 +55,8 @@ ALWAYS_INLINE void add(int32_t *sums, int32_t inputs, int32_t weights)
 #define POSITIONS(OP) OP(0) OP(1) OP(2) OP(3) OP(4) OP(5) OP(6) OP(7) OP(8)
 #define STORE(c)                                                                                 \
     if (c < columns) {                                                                           \
-        to[c * sums_column] = sums[2 * c];                                                       \
-        to[c * sums_column + 1] = sums[2 * c + 1];                                               \
+        to[2 * c] = sums[2 * c];                                                                 \
+        to[2 * c + 1] = sums[2 * c + 1];                                                         \
     }
 #define ADD_ANY(c)                                                                               \
     if (c < columns) add(sums + 2 * c, word(at + c * n->in_column), w);
@@ -63,16 +72,18 @@ ALWAYS_INLINE void add(int32_t *sums, int32_t inputs, int32_t weights)
 
 /* `columns` and `step` are constants where this is called. A step is what lies between two
  * columns, in positions, where a row has three taps: neighbours share inputs. 0: anything else. */
-ALWAYS_INLINE void tile(int32_t *to, int32_t sums_column, const int16_t *in,
-                        const int16_t *weights, const nest *n, const int columns, const int step)
+ALWAYS_INLINE void tile(int32_t *to, const int16_t *in, const int16_t *weights, const nest *n,
+                        const int columns, const int step)
 {
     int32_t sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
     int32_t y, x;
-    for (y = 0; y < n->taps_y; y++) {
-        const int16_t *at = in + y * n->in_y;
+    for (y = n->taps_y; y > 0; y--) {
+        const int16_t *at = in;
         if (step > 0) {
             const int32_t w0 = word(weights), w1 = word(weights + n->weight_x);
             const int32_t w2 = word(weights + 2 * n->weight_x);
+            in += n->in_y;
+            weights += n->weight_y;
             POSITIONS(ADD_THREE)
         } else {
             for (x = 0; x < n->taps_x; x++) {
@@ -80,30 +91,30 @@ ALWAYS_INLINE void tile(int32_t *to, int32_t sums_column, const int16_t *in,
                 COLUMNS(ADD_ANY)
                 at += n->in_x;
             }
+            in += n->in_y;
+            weights += n->weight_y;
         }
-        weights += n->weight_y;
     }
     COLUMNS(STORE)
 }
 
 #define STRIP(name, step)                                                                        \
-    static void name(int32_t *sums, int32_t sums_column, const int16_t *in,                      \
-                     const int16_t *weights, const nest *n, int32_t columns)                     \
+    NEVER_INLINE void name(int32_t *sums, const int16_t *in, const int16_t *weights,             \
+                           const nest *n)                                                        \
     {                                                                                            \
+        int32_t columns = n->columns;                                                            \
         for (; columns >= 4; columns -= 4) {                                                     \
-            tile(sums, sums_column, in, weights, n, 4, step);                                    \
-            sums += 4 * sums_column;                                                             \
+            tile(sums, in, weights, n, 4, step);                                                 \
+            sums += 8;                                                                           \
             in += 4 * n->in_column;                                                              \
         }                                                                                        \
-        for (; columns >= 2; columns -= 2) {                                                     \
-            tile(sums, sums_column, in, weights, n, 2, step);                                    \
-            sums += 2 * sums_column;                                                             \
+        if (columns >= 2) {                                                                      \
+            tile(sums, in, weights, n, 2, step);                                                 \
+            sums += 4;                                                                           \
             in += 2 * n->in_column;                                                              \
         }                                                                                        \
-        for (; columns > 0; columns--) {                                                         \
-            tile(sums, sums_column, in, weights, n, 1, step);                                    \
-            sums += sums_column;                                                                 \
-            in += n->in_column;                                                                  \
+        if (columns & 1) {                                                                       \
+            tile(sums, in, weights, n, 1, step);                                                 \
         }                                                                                        \
     }
 STRIP(any_strip, 0)
@@ -112,15 +123,15 @@ STRIP(strided_strip, 2)
 
 TS_HIDDEN void TS_NAME(tunesmith_pair_depthwise)(
     int32_t *sums, const int16_t *in, const int16_t *weights, int32_t columns, int32_t taps_y,
-    int32_t taps_x, int32_t sums_column, int32_t in_column, int32_t in_y, int32_t in_x,
-    int32_t weight_y, int32_t weight_x)
+    int32_t taps_x, int32_t in_column, int32_t in_y, int32_t in_x, int32_t weight_y,
+    int32_t weight_x)
 {
-    const nest n = {taps_y, taps_x, in_column, in_y, in_x, weight_y, weight_x};
+    const nest n = {columns, taps_y, taps_x, in_column, in_y, in_x, weight_y, weight_x};
     if (taps_x == 3 && in_x == 2 && in_column == 2) {
-        dense_strip(sums, sums_column, in, weights, &n, columns);
+        dense_strip(sums, in, weights, &n);
     } else if (taps_x == 3 && in_x == 2 && in_column == 4) {
-        strided_strip(sums, sums_column, in, weights, &n, columns);
+        strided_strip(sums, in, weights, &n);
     } else {
-        any_strip(sums, sums_column, in, weights, &n, columns);
+        any_strip(sums, in, weights, &n);
     }
 }

@@ -8,9 +8,17 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* They are few: without the empty statement GCC would make a call of memset of the loop. */
 static int16_t *zeros(int16_t *to, int32_t count)
 {
-    for (; count > 0; count--) {
+    for (; count > 1; count -= 2) {
+        memset(to, 0, 2 * sizeof *to);
+        to += 2;
+#if defined(__GNUC__)
+        __asm__ volatile("");
+#endif
+    }
+    if (count > 0) {
         *to++ = 0;
     }
     return to;
@@ -84,12 +92,19 @@ ALWAYS_INLINE void position(int16_t *to, int32_t plane, const int8_t *from, int3
                             int32_t shift, const int is_unsigned)
 {
     const int32_t both = in_both_halves(shift);
+    for (; channels >= 8; channels -= 8) {
+        four(to, to + plane, from, both, is_unsigned);
+        to += 2 * plane;
+        four(to, to + plane, from + 4, both, is_unsigned);
+        to += 2 * plane;
+        from += 8;
+    }
     for (; channels >= 4; channels -= 4) {
         four(to, to + plane, from, both, is_unsigned);
         to += 2 * plane;
         from += 4;
     }
-    if (channels > 0) {
+    if (channels > 0) { /* two */
         to[0] = shifted(from, shift, is_unsigned);
         to[1] = shifted(from + 1, shift, is_unsigned);
     }
