@@ -21,6 +21,12 @@ USUAL_STACK_BYTES = 8_192
 GPU_ALIGN_BYTES = 256  # what cuMemAlloc gives (CUDA C++ Programming Guide, Device Memory Accesses)
 
 
+# Cores of the M profile that have the DSP extension as LLVM and GCC know them.
+_DSP_CPUS = frozenset(
+    {"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m35p", "cortex-m55", "cortex-m85"}
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LlvmSpec:
     """What LLVM is told. A feature is ``+name`` or ``-name``, on top of what `cpu` implies."""
@@ -38,6 +44,13 @@ class LlvmSpec:
     @property
     def is_aarch64(self) -> bool:
         return self.architecture == "aarch64"
+
+    @property
+    def multiplies_pairs(self) -> bool:
+        """Whether one instruction adds two products of 16-bit integers: Arm's DSP extension."""
+        if not self.architecture.startswith("thumb") or "-dsp" in self.features:
+            return False
+        return "+dsp" in self.features or self.cpu in _DSP_CPUS
 
     @property
     def is_macos(self) -> bool:

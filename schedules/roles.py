@@ -54,6 +54,8 @@ GPU_DEPTHWISE = "gpu-depthwise"  # [N, C, OH, OW] over the taps, padding within
 SUMS = "tunesmith.sums"
 # Loop annotation: lanes, around the products of a step; LLVM's name of the instruction for both.
 DOT_STEP = "tunesmith.dot-step"
+# Loop annotation: positions of a row that is copied as int16, for a function of the runtime.
+WIDENED_ROW = "tunesmith.widened-row"
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"
 # Attention of one chunk of rows, all but the output as [*batch, chunk, ..., vector, lane].

@@ -40,6 +40,9 @@ from schedules.mcu.integer_conv2d import scalar_integer_conv2d
 from schedules.mcu.integer_depthwise import scalar_integer_depthwise
 from schedules.mcu.integer_matmul import scalar_integer_matmul
 from schedules.mcu.matmul import scalar_matmul
+from schedules.mcu.paired_conv2d import paired_conv2d
+from schedules.mcu.paired_depthwise import paired_depthwise
+from schedules.mcu.paired_matmul import paired_matmul
 from schedules.mcu.vector_depthwise_conv2d import vector_depthwise_conv2d
 from schedules.mcu.vector_integer_depthwise import vector_integer_depthwise
 
@@ -76,6 +79,9 @@ MCU_RULES = (
     Rule("scalar-conv2d", scalar_conv2d),
     Rule("scalar-depthwise-conv2d", scalar_depthwise_conv2d),
     Rule("scalar-matmul", scalar_matmul),
+    Rule("paired-conv2d", paired_conv2d),
+    Rule("paired-depthwise", paired_depthwise),
+    Rule("paired-matmul", paired_matmul),
     Rule("scalar-integer-conv2d", scalar_integer_conv2d),
     Rule("scalar-integer-depthwise", scalar_integer_depthwise),
     Rule("scalar-integer-matmul", scalar_integer_matmul),

@@ -51,7 +51,11 @@ _PUBLIC_HEADER = "tunesmith.h"
 _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
-_RUNTIME_FUNCTIONS = {
+RUNTIME_FUNCTION_FILES = {
+    "tunesmith_pair_depthwise": "pair_depthwise.c",
+    "tunesmith_pair_planes": "pair_rows.c",
+    "tunesmith_pair_rows": "pair_rows.c",
+    "tunesmith_pair_sums": "pair_sums.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
     "tunesmith_sve_pad": "sve_pad.c",
     "tunesmith_sve_sums": "sve_sums.c",
@@ -146,7 +150,7 @@ def _write_sources(
         "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix, suffix=form.suffix).encode(),
     }
     called = {symbol for kernel in model.kernels.values() for symbol in kernel.runtime_symbols}
-    more = tuple(_RUNTIME_FUNCTIONS[symbol] for symbol in sorted(called))
+    more = tuple(sorted({RUNTIME_FUNCTION_FILES[symbol] for symbol in called}))
     texts |= {
         f"src/runtime/{name}": (runtime / name).read_bytes() for name in (*_RUNTIME_FILES, *more)
     }

@@ -30,7 +30,7 @@ from compiler.artifact.manifest import (
 )
 from compiler.artifact.report import build_report
 from compiler.artifact.weights import BARE_ALIGNMENT, pack_weights, weights_sources
-from compiler.artifact.write import manifest_of, write_file
+from compiler.artifact.write import RUNTIME_FUNCTION_FILES, manifest_of, write_file
 from compiler.bare_metal_flags import COMPILE_FLAGS
 from compiler.memory_plan import MemoryPlan
 from compiler.program import CompiledKernel, Program
@@ -93,6 +93,12 @@ def _used(model: Linkable) -> list[CompiledKernel]:
     return [model.kernels[name] for name in sorted({call.kernel for call in model.program.calls})]
 
 
+def _called_sources(model: Linkable) -> list[str]:
+    """Files of the runtime with functions that kernels call."""
+    called = {symbol for kernel in _used(model) for symbol in kernel.runtime_symbols}
+    return sorted({RUNTIME_FUNCTION_FILES[symbol] for symbol in called})
+
+
 def _write_sources(folder: Path, model: Linkable, board: Board) -> list[str]:
     """Write headers, sources, example and build files; return the sources that are no kernels."""
     prefix = model.prefix
@@ -115,6 +121,8 @@ def _write_sources(folder: Path, model: Linkable, board: Board) -> list[str]:
             kernel_files="c" if all(kernel.source for kernel in _used(model)) else "o",
         ),
     }
+    called = _called_sources(model)
+    texts |= {f"src/runtime/{name}": (runtime / name).read_bytes() for name in called}
     for kernel in _used(model):
         place = f"src/kernels/{kernel.name}"
         if kernel.source:
@@ -139,9 +147,14 @@ def _build(folder: Path, model: Linkable, sources: list[str], toolchain: Toolcha
     build.mkdir()
     flags = (*COMPILE_FLAGS, f"-DTUNESMITH_PREFIX={model.prefix}", "-Iinclude", "-Isrc")
     objects = []
-    for source in sources:
+    # What is called once for each kernel is small, what kernels call is fast.
+    small = [(source, ["-Os"]) for source in sources]
+    fast: list[tuple[str, list[str]]] = [
+        (f"src/runtime/{name}", []) for name in _called_sources(model)
+    ]
+    for source, more in small + fast:
         built = f"{_BUILD_FOLDER}/{Path(source).stem}.o"
-        run_tool((*toolchain.cc, *flags, "-Os", "-c", source, "-o", built), folder=folder)
+        run_tool((*toolchain.cc, *flags, *more, "-c", source, "-o", built), folder=folder)
         objects.append(built)
     for kernel in _used(model):
         built = f"{_BUILD_FOLDER}/{kernel.name}.o"

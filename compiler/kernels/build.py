@@ -12,6 +12,7 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.errors import LoweringError, UnsupportedError
+from compiler.kernels import pair_rows, pair_sums
 from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
@@ -37,7 +38,9 @@ _MEMORY_FUNCTIONS = {
     *("bzero", "memset_pattern4", "memset_pattern8", "memset_pattern16"),  # of macOS only
 }
 # What an object may ask of the library's own runtime.
-RUNTIME_FUNCTIONS = frozenset({DEPTHWISE_FUNCTION, PAD_FUNCTION, SUMS_FUNCTION})
+RUNTIME_FUNCTIONS = frozenset(
+    {DEPTHWISE_FUNCTION, PAD_FUNCTION, SUMS_FUNCTION, *pair_rows.PROTOTYPES, *pair_sums.PROTOTYPES}
+)
 
 
 def build_kernel(
@@ -74,9 +77,16 @@ class LoweredKernel:
     phases: tuple[Phase, ...]
     memory: KernelMemory
 
-    def compiled(self, name: str, outcome: ScheduleOutcome, code: bytes) -> CompiledKernel:
-        """Return the kernel with its machine code, an object."""
-        needed = set(undefined_symbols(code)) - _MEMORY_FUNCTIONS
+    def compiled(
+        self, name: str, outcome: ScheduleOutcome, code: bytes, *, prefix: str = ""
+    ) -> CompiledKernel:
+        """Return the kernel with its machine code, an object.
+
+        Args:
+            prefix: of the symbols that the object asks the library's runtime for.
+        """
+        needed = {symbol.removeprefix(prefix) for symbol in undefined_symbols(code)}
+        needed -= _MEMORY_FUNCTIONS
         return CompiledKernel(
             name=name,
             phases=self.phases,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import tvm
 from tvm.tirx import PrimFunc
 
 from compiler.bare_metal_flags import COMPILE_FLAGS
+from compiler.kernels import pair_rows, pair_sums
 from compiler.kernels.build import lower_kernel
-from compiler.kernels.c_source import c_file, c_function
+from compiler.kernels.c_source import CFunction, c_file, c_function
 from compiler.program import CompiledKernel, ScheduleOutcome
 from compiler.toolchain import Toolchain, run_tool
 
@@ -48,10 +50,25 @@ def build_c_kernel(
             kernel.functions.functions_items(), key=lambda item: str(item[0].name_hint)
         )
     ]
-    source = c_file(f"Kernel {name} ({outcome.name})", functions, for_size=for_size)
+    source = c_file(
+        f"Kernel {name} ({outcome.name})",
+        functions,
+        for_size=for_size,
+        externals=_externals(functions, f"{prefix}__"),
+    )
     code = _compiled(source, toolchain)
     prototypes = tuple(function.prototype for function in functions)
-    return replace(kernel.compiled(name, outcome, code), source=source, prototypes=prototypes)
+    built = kernel.compiled(name, outcome, code, prefix=f"{prefix}__")
+    return replace(built, source=source, prototypes=prototypes)
+
+
+def _externals(functions: Sequence[CFunction], prefix: str) -> tuple[str, ...]:
+    """Declarations of the runtime's functions that are called, with the model's prefix."""
+    return tuple(
+        f"#define {name} {prefix}{name}\nvoid {name}({parameters});"
+        for name, parameters in (pair_rows.PROTOTYPES | pair_sums.PROTOTYPES).items()
+        if any(f"{name}(" in function.body for function in functions)
+    )
 
 
 def _compiled(source: str, toolchain: Toolchain) -> bytes:

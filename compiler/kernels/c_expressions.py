@@ -9,6 +9,7 @@ import tvm
 from tvm import tirx
 
 from compiler.errors import UnsupportedError
+from compiler.kernels.c_rounding import ROUNDED, match_rounding
 from compiler.kernels.c_types import c_type, float_literal, int_literal, suffix
 
 _BINARY = {
@@ -80,6 +81,8 @@ class Expressions:
 
     def _operator(self, node: Any) -> str:
         kind = type(node)
+        if kind is tirx.Sub and (rounded := self._rounded(node)) is not None:
+            return rounded
         if kind in _BINARY:
             return f"({self.write(node.a)} {_BINARY[kind]} {self.write(node.b)})"
         if isinstance(node, tirx.Min | tirx.Max):
@@ -103,6 +106,15 @@ class Expressions:
         body = f"{{ return a {sign} b ? a : b; }}"
         self.helpers[name] = f"static inline {kind} {name}({kind} a, {kind} b) {body}"
         return f"{name}({self.write(node.a)}, {self.write(node.b)})"
+
+    def _rounded(self, node: Any) -> str | None:
+        """A clipped float32 rounded to an integer: few instructions where the machine has them."""
+        found = match_rounding(node)
+        if found is None:
+            return None
+        self.helpers["ts_rounded"] = ROUNDED
+        numbers = (int_literal(number, "int32") for number in found.numbers)
+        return f"ts_rounded({', '.join([self.write(found.value), *numbers])})"
 
     def _cast(self, node: Any) -> str:
         dtype = str(node.ty.dtype)
@@ -143,6 +155,8 @@ class Expressions:
             return self._choice(*node.args)
         if operator == "likely":
             return self.write(node.args[0])
+        if operator == "address_of":
+            return f"(&{self.write(node.args[0])})"
         if operator == "reinterpret":
             return self._reinterpret(node)
         if operator in ("call_pure_extern", "call_extern"):

@@ -40,14 +40,22 @@ def c_function(func: PrimFunc, symbol: str, input_count: int) -> CFunction:
     return _Writer(func, symbol, input_count).function()
 
 
-def c_file(title: str, functions: list[CFunction], *, for_size: bool = False) -> str:
+def c_file(
+    title: str,
+    functions: list[CFunction],
+    *,
+    for_size: bool = False,
+    externals: tuple[str, ...] = (),
+) -> str:
     """Return a source file that defines the functions.
 
     Args:
+        externals: declarations of what they call and the file does not define.
         for_size: ask GCC, which has a word for it, for small code whatever its options are.
     """
     helpers = {name: text for f in functions for name, text in f.helpers.items()}
     parts = [f"/* {title}. Generated. */\n{_SMALL_CODE if for_size else ''}{_HEADERS}"]
+    parts += [f"{text}\n" for text in externals]
     parts += [helpers[name] + "\n" for name in sorted(helpers)]
     # Some compilers want a prototype before an external definition.
     parts += ["".join(f"{f.prototype};\n" for f in functions)]

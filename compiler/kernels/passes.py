@@ -13,6 +13,8 @@ from tvm.tirx import PrimFunc
 from compiler.kernels.dot_steps import call_dot_steps
 from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.padded_copies import call_padded_copies
+from compiler.kernels.pair_rows import call_pair_rows
+from compiler.kernels.pair_sums import call_pair_sums
 from compiler.kernels.scalable_sums import call_sums
 from compiler.kernels.scalable_vectors import vectorize_scalable
 from compiler.kernels.vector_tails import split_vector_tails
@@ -61,6 +63,7 @@ def lower_to_loops(
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
         _pass(call_dot_steps),
         *map(_pass, _SCALABLE if scalable else ()),
+        *([_pass(call_pair_sums), _pass(call_pair_rows)] if target.kind.name == "c" else []),
         *([_pass(split_vector_tails)] if vectors else []),
         tir.VectorizeLoop(vectors),
         tir.StorageRewrite(),

@@ -7,7 +7,7 @@ and strides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +30,23 @@ def call_sums(func: PrimFunc) -> PrimFunc:
 
     Where the operands of one do not lie in memory as the runtime's function expects, all stay.
     """
+    return replace_nests(func, _call)
+
+
+def replace_nests(func: PrimFunc, call_of: Callable[[Any], Any | None]) -> PrimFunc:
+    """Return the function with `call_of` each marked nest in place; all stay if one has none."""
     marked: list[Any] = []
     structural.structural_walk(func.body, (tirx.For, marked.append))
     nests = [loop for loop in marked if int(loop.annotations.get(SUMS, 0))]
-    possible = all(_call(loop) is not None for loop in nests)
+    possible = all(call_of(loop) is not None for loop in nests)
 
     def visit(loop: Any, mutator: Any) -> Any:
         if SUMS not in loop.annotations:
             return mutator.default_mutate(loop)
         if not possible:
             return _plain(loop)
-        return _call(loop) if int(loop.annotations[SUMS]) else tirx.Evaluate(tirx.const(0, "int32"))
+        starts = not int(loop.annotations[SUMS])
+        return tirx.Evaluate(tirx.const(0, "int32")) if starts else call_of(loop)
 
     return func.with_body(structural.structural_mutate(func.body, [(tirx.For, visit)]))
 
@@ -61,7 +67,7 @@ class _Loop:
 
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if the function cannot compute it."""
-    nest, store = _nest(marked)
+    nest, store = nest_of(marked)
     loads = _operands(store)
     if loads is None:
         return None
@@ -77,7 +83,7 @@ def _call(marked: Any) -> Any | None:
     numbers = _arguments(lane, others)
     if numbers is None:
         return None
-    pointers = [_first(load, variables) for load in loads]
+    pointers = [first_address(load, variables) for load in loads]
     words = [tirx.const(number, "int32") for number in numbers]
     return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
 
@@ -99,7 +105,7 @@ def _arguments(lane: _Loop, others: Sequence[_Loop]) -> list[int] | None:
     ]
 
 
-def _nest(loop: Any) -> tuple[list[Any], Any]:
+def nest_of(loop: Any) -> tuple[list[Any], Any]:
     """The loops from the marked one inwards, and the statement inside; unit loops are gone."""
     loops = [loop]
     while isinstance(loops[-1].body, tirx.For):
@@ -141,7 +147,7 @@ def coefficients(index: Any, variables: Sequence[Any]) -> list[int] | None:
     return None
 
 
-def _first(load: Any, variables: Sequence[Any]) -> Any:
+def first_address(load: Any, variables: Sequence[Any]) -> Any:
     """The address of the element that the nest begins with."""
     for variable in variables:
         load = replaced(load, variable, tirx.const(0, str(variable.ty.dtype)))

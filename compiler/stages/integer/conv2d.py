@@ -93,6 +93,8 @@ def _convolved(
     refuse_overflow(units, np.abs(values).sum(axis=1))
     narrow = narrowest(weights.values)
     if sig.is_depthwise:
+        if context.dot.row_dtype == "int16":  # a word is two channels of rows, so of weights
+            narrow = weights.values.astype(np.int16)
         packed, compute = pack_integer_depthwise_weight(narrow), integer_depthwise_conv2d
         name = "integer_depthwise_conv2d"
     else:

@@ -54,6 +54,8 @@ def integer_rows(
 ) -> te.Tensor:
     """``data[N, H, W, C]`` as the sums read it: [N, H + pads, W + pads, `channels`].
 
+    If `dot` wants it, a copy for a pointwise convolution is [N, 1, H * W, `channels`].
+
     A block of role PAD where that is a copy; around the data stands its zero point.
     """
     dtype = dot.row_dtype or str(data.dtype)
@@ -78,6 +80,13 @@ def integer_rows(
         return value
 
     shape = (batch, height + top + bottom, width + left + right, channels)
+    if sig.is_pointwise and dot.flat_positions:
+        return te.compute(
+            (batch, 1, height * width, channels),
+            lambda n, _, x, c: element(n, x // width, x % width, c),
+            name="pad",
+            attrs={roles.ROLE: roles.PAD},
+        )
     return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})
 
 
@@ -110,6 +119,8 @@ def integer_conv2d(
         channel: Any = chunk * group + inner if group > 1 else chunk
         if sig.groups > 1:
             channel = block * lanes // sig.group_out_channels * group_in + channel
+        if sig.is_pointwise and rows is not data and dot.flat_positions:
+            return rows[n, 0, x, channel]
         if sig.is_pointwise:
             return rows[n, x // out_w, x % out_w, channel]
         row = y * sig.strides[0] + tap_y * sig.dilation[0]

@@ -24,6 +24,9 @@ class IntegerDot:
     short_groups: tuple[int, ...] = ()
     # A row of taps may be summed as one run where that takes fewer groups: rows lie together.
     joins_taps: bool = False
+    # A copy of what a pointwise convolution reads is one row of all positions: any run of them can
+    # be copied alone.
+    flat_positions: bool = False
 
     def for_depth(self, depth: int) -> IntegerDot:
         """The like for sums of so many products that lie together."""
@@ -48,6 +51,9 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
     """Return what integer convolutions and products of a target are packed for."""
     if spec.vector.sums_products:
         return HELIUM
+    if spec.family == "mcu" and spec.llvm.multiplies_pairs:
+        # A word of weights is two inputs of two lanes; a word of rows is two inputs.
+        return IntegerDot(lanes=2, row_dtype="int16", flat_positions=True)
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
     lanes = spec.lanes(dtype_bits=32)

@@ -1,0 +1,89 @@
+"""How C rounds a float32 to a small integer: by a conversion where Arm has a saturating one.
+
+Kernels write the rounding as a clip, the addition of 1.5 * 2**23 and a reinterpretation. Rounding
+keeps order and the bounds are integers, so that clipping the rounded number gives the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import tirx
+
+MAGIC, MAGIC_BITS = 12582912.0, 0x4B400000
+
+# VCVTR rounds as FPSCR says, to nearest even unless a program changed it; that holds for the sum
+# with the magic number, too. It saturates, as QADD does.
+ROUNDED = """static inline int32_t ts_rounded(float value, int32_t zero, int32_t low, int32_t high)
+{
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && (__ARM_FP & 4)
+    float whole;
+    int32_t number;
+    __asm__("vcvtr.s32.f32 %0, %1" : "=t"(whole) : "t"(value));
+    memcpy(&number, &whole, sizeof number);
+    if (zero != 0) {
+        __asm__("qadd %0, %1, %2" : "=r"(number) : "r"(number), "r"(zero));
+    }
+    if (low == -128 && high == 127) {
+        __asm__("ssat %0, #8, %1" : "=r"(number) : "r"(number));
+        return number;
+    }
+    if (low == 0 && high == 255) {
+        __asm__("usat %0, #8, %1" : "=r"(number) : "r"(number));
+        return number;
+    }
+    number = number > high ? high : number;
+    return number < low ? low : number;
+#else
+    const float most = (float)(high - zero), least = (float)(low - zero);
+    float shifted = value < most ? value : most;
+    int32_t bits;
+    shifted = (shifted > least ? shifted : least) + 12582912.0f;
+    memcpy(&bits, &shifted, sizeof bits);
+    return bits - (1262485504 - zero);
+#endif
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """``clip(rint(value) + zero, low, high)``."""
+
+    value: Any
+    zero: int
+    low: int
+    high: int
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        return self.zero, self.low, self.high
+
+
+def match_rounding(node: Any) -> Rounding | None:
+    """What ``reinterpret(max(min(value, high), low) + MAGIC) - (MAGIC_BITS - zero)`` is."""
+    bits = getattr(node, "a", None)
+    if not isinstance(bits, tvm.ir.Call) or not str(bits.op.name).endswith("reinterpret"):
+        return None
+    total = bits.args[0]
+    if str(node.ty.dtype) != "int32" or not isinstance(node.b, tirx.IntImm):
+        return None
+    if not isinstance(total, tirx.Add) or not _is_float(total.b, MAGIC):
+        return None
+    upper = total.a.a if isinstance(total.a, tirx.Max) else None
+    if not isinstance(upper, tirx.Min):
+        return None
+    low, high = total.a.b, upper.b
+    if not all(isinstance(bound, tirx.FloatImm) and _is_whole(bound) for bound in (low, high)):
+        return None
+    zero = MAGIC_BITS - int(node.b)
+    return Rounding(upper.a, zero, int(low.value) + zero, int(high.value) + zero)
+
+
+def _is_float(node: Any, value: float) -> bool:
+    return isinstance(node, tirx.FloatImm) and float(node.value) == value
+
+
+def _is_whole(bound: Any) -> bool:
+    return float(bound.value).is_integer()
