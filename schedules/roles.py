@@ -51,6 +51,8 @@ GPU_DEPTHWISE = "gpu-depthwise"  # [N, C, OH, OW] over the taps, padding within
 # Loop annotation: a nest over lanes, columns and what is summed, for a function of the runtime.
 # The number is 1; that of the nest before it, which starts the sums with zeros, is 0.
 SUMS = "tunesmith.sums"
+# The like for sums of small integers, in registers of a known length.
+INTEGER_SUMS = "tunesmith.integer-sums"
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"
 # Attention of one chunk of rows, all but the output as [*batch, chunk, ..., vector, lane].

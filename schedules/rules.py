@@ -16,6 +16,8 @@ from schedules.cpu.conv2d import conv2d
 from schedules.cpu.conv2d_columns import conv2d_columns
 from schedules.cpu.conv2d_transpose import conv2d_transpose
 from schedules.cpu.depthwise_conv2d import depthwise_conv2d
+from schedules.cpu.dot_conv2d import dot_conv2d
+from schedules.cpu.dot_matmul import dot_matmul
 from schedules.cpu.fallback import fallback
 from schedules.cpu.integer_conv2d import integer_conv2d
 from schedules.cpu.integer_depthwise import integer_depthwise
@@ -25,6 +27,7 @@ from schedules.cpu.rows import rows
 from schedules.cpu.scalable_conv2d import scalable_conv2d
 from schedules.cpu.scalable_depthwise_conv2d import scalable_depthwise_conv2d
 from schedules.cpu.scalable_matmul import scalable_matmul
+from schedules.cpu.wide_depthwise import wide_depthwise
 from schedules.cpu.winograd import winograd
 from schedules.cuda.depthwise_conv2d import depthwise_conv2d as gpu_depthwise_conv2d
 from schedules.cuda.fallback import fallback as gpu_fallback
@@ -61,8 +64,11 @@ CPU_RULES = (
     Rule("depthwise-conv2d", depthwise_conv2d),
     Rule("scalable-matmul", scalable_matmul),
     Rule("matmul", matmul),
+    Rule("dot-conv2d", dot_conv2d),
     Rule("integer-conv2d", integer_conv2d),
+    Rule("wide-depthwise", wide_depthwise),
     Rule("integer-depthwise", integer_depthwise),
+    Rule("dot-matmul", dot_matmul),
     Rule("integer-matmul", integer_matmul),
     Rule("rows", rows),
 )

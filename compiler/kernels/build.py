@@ -15,6 +15,7 @@ from compiler.errors import UnsupportedError
 from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.object_code import code_bytes, undefined_symbols
+from compiler.kernels.integer_sums import INTEGER_FUNCTIONS
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
@@ -32,6 +33,7 @@ _RUNTIME_CALLS = {
 }
 # What an object may ask of its environment: the C library's mathematics and memory functions.
 _MEMORY_FUNCTIONS = {"memcpy", "memset", "memmove"}
+_RUNTIME_FUNCTIONS = RUNTIME_FUNCTIONS | INTEGER_FUNCTIONS
 
 
 def build_kernel(
@@ -81,8 +83,8 @@ class LoweredKernel:
             schedule=outcome,
             object_code=code,
             code_bytes=code_bytes(code),
-            libm_symbols=tuple(sorted(needed - RUNTIME_FUNCTIONS)),
-            runtime_symbols=tuple(sorted(needed & RUNTIME_FUNCTIONS)),
+            libm_symbols=tuple(sorted(needed - _RUNTIME_FUNCTIONS)),
+            runtime_symbols=tuple(sorted(needed & _RUNTIME_FUNCTIONS)),
         )
 
 

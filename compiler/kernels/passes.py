@@ -10,6 +10,7 @@ from tvm import s_tir, tirx
 from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.integer_sums import call_integer_sums
 from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.scalable_sums import call_sums
 from compiler.kernels.vector_tails import split_vector_tails
@@ -54,6 +55,7 @@ def lower_to_loops(
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
         *([_pass(call_sums)] if scalable else []),
+        _pass(call_integer_sums),
         *([_pass(split_vector_tails)] if vectors else []),
         tir.VectorizeLoop(vectors),
         tir.StorageRewrite(),

@@ -41,7 +41,8 @@ def integer_convolution(
         raise StaysFloatError("its weights are no quantized constant")
     data = context.needed(call.args[0])
     scales = of_axis(weights, 0) * data.scale
-    shifted = data.zero + row_shift(data.integers.dtype, data.zero, context.dot)
+    dot = context.dot.of_depthwise if sig.is_depthwise else context.dot
+    shifted = data.zero + row_shift(data.integers.dtype, data.zero, dot)
     values = weights.values.reshape(sig.out_channels, -1)
     units = folded_bias(of_channels(bias, sig.out_channels), scales, shifted, values.sum(axis=1))
     refuse_overflow(units, np.abs(values).sum(axis=1))
@@ -50,10 +51,10 @@ def integer_convolution(
         packed, compute = pack_integer_depthwise_weight(narrow), integer_depthwise_conv2d
         name = "integer_depthwise_conv2d"
     else:
-        packed, compute = pack_integer_conv2d_weight(narrow, sig, context.dot), integer_conv2d
+        packed, compute = pack_integer_conv2d_weight(narrow, sig, dot), integer_conv2d
         name = "integer_conv2d"
     sums = context.emit_te(
-        partial(compute, sig=sig, dot=context.dot, zero=data.zero),
+        partial(compute, sig=sig, dot=dot, zero=data.zero),
         data.integers.last,
         relax.const(packed),
         name=name,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from compiler.arm_cpu_features import aarch64_features
+from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.target_spec import TargetSpec
 
 # Sums that share an input that is loaded, where a register holds one number.
@@ -19,10 +21,38 @@ class IntegerDot:
     # Of the rows that sums read. None: the data's own, zero point folded into the bias. int16:
     # zero points subtracted. uint8 or int8: the other kind shifted by 128.
     row_dtype: str | None = None
+    depthwise_row_dtype: str | None = None  # of depthwise convolutions, which have no groups
+    # Lanes may be halved down to this where that leaves fewer of them empty.
+    least_lanes: int | None = None
+
+    def lanes_for(self, channels: int) -> int:
+        """Return how many lanes a packed block of `channels` weights has."""
+        if self.least_lanes is None:
+            return narrowest_lanes(channels, self.lanes)
+        lanes, widths = self.lanes, []
+        while lanes >= self.least_lanes:
+            widths.append(lanes)
+            lanes //= 2
+        return min(widths, key=lambda width: -(-channels // width) * width)
+
+    @property
+    def of_depthwise(self) -> IntegerDot:
+        """The like for depthwise convolutions."""
+        return replace(self, row_dtype=self.depthwise_row_dtype)
 
 
 def integer_dot(spec: TargetSpec) -> IntegerDot:
     """Return what integer convolutions and products of a target are packed for."""
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
+    if has_dot_products(spec):
+        # Four registers of sums side by side; products of an input and a tap fit 16 x 16 bits.
+        return IntegerDot(
+            lanes=16, group=4, row_dtype="int8", depthwise_row_dtype="int16", least_lanes=4
+        )
     return IntegerDot(lanes=spec.lanes(dtype_bits=32))
+
+
+def has_dot_products(spec: TargetSpec) -> bool:
+    """Whether four products of int8 are one step: `sdot` of 64-bit Arm."""
+    return spec.llvm.is_aarch64 and "dotprod" in aarch64_features(spec.llvm.cpu, spec.llvm.features)
