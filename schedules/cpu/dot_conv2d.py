@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from tvm import s_tir
@@ -9,12 +10,14 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.integer_conv2d import copy_rows, row_loops, rows_of_chunk
+from schedules.cpu.integer_conv2d import copy_rows, row_loops
 from schedules.fused import FusedSum, fused_sum
 
 # Sums of a tile stay in this share of the first cache level until the epilogue reads them.
 SUMS_SHARE = 4
 SUM_BYTES = 4
+# A work item has so many products, or its rows are copied for little: neighbours copy them too.
+LEAST_PRODUCTS = 2**17
 GROUP = 4  # products of a step
 LANES = (4, 8, 16)  # of the runtime's function
 
@@ -48,9 +51,27 @@ def sums_int8_dots(kernel: FusedSum) -> bool:
 
 
 def run_of(columns: int, lanes: int, spec: TargetSpec) -> int:
-    """How many columns' sums are made at once: runs of one length as far as possible."""
+    """How many columns' sums are made at once: a divisor of all, where one is not too small."""
     fitting = max(1, spec.cache.l1d_bytes // SUMS_SHARE // (lanes * SUM_BYTES))
-    return -(-columns // -(-columns // fitting))
+    divisor = steps.largest_divisor(columns, fitting)
+    return divisor if 2 * divisor >= min(columns, fitting) else fitting
+
+
+def rows_of_item(kernel: FusedSum, share: int, spec: TargetSpec) -> int:
+    """Output rows for which rows are copied together.
+
+    Args:
+        share: how many items share the channels of a row.
+    """
+    if kernel.before is None:
+        return 1
+    extents = match.axis_extents(kernel.sch, kernel.main)
+    _, padded_rows, *row = match.axis_extents(kernel.sch, kernel.before)
+    row_bytes = prod(row) // share * match.output_bits(kernel.sch, kernel.before) // 8
+    products = prod(extents[2:]) // share
+    most = spec.cache.l2_bytes // 4 // row_bytes * extents[1] // padded_rows
+    enough = min(-(-LEAST_PRODUCTS // products), extents[1], max(1, most))
+    return min(d for d in range(enough, extents[1] + 1) if extents[1] % d == 0)
 
 
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
@@ -58,18 +79,20 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     _, _, columns, _, lanes = match.axis_extents(sch, conv)[:5]
     batch, row, column, channel = row_loops(kernel)
     block, lane = sch.split(channel, factors=[None, lanes])
-    outer_column, inner_column = sch.split(column, factors=[None, run_of(columns, lanes, spec)])
-    chunk, row = sch.split(row, factors=[None, rows_of_chunk(kernel, spec)])
+    run = run_of(columns, lanes, spec)
+    outer_column, inner_column = sch.split(column, factors=[None, run])
+    chunk, row = sch.split(row, factors=[None, rows_of_item(kernel, 1, spec)])
     sch.reorder(batch, chunk, row, block, outer_column, inner_column, lane)
-    if kernel.before is None:
-        shared = outer_column = sch.fuse(batch, chunk, row, block, outer_column)
-    else:
+    if kernel.before is not None:
         shared = sch.fuse(batch, chunk)
+    elif columns % run:
+        shared = sch.fuse(batch, chunk, row, block)
+    else:
+        shared = outer_column = sch.fuse(batch, chunk, row, block, outer_column)
+    steps.mark_tails(sch, *([outer_column] if columns % run else []))
     depth = place_sums(sch, conv, outer_column)
     if kernel.before is not None:
         copy_rows(sch, kernel.before, shared, spec)
-    else:
-        steps.mark_tails(sch, outer_column)
     sch.parallel(shared)
     sch.vectorize(lane)
     *single, columns_loop, one, lane, tap_y, tap_x, group, inner = list(sch.get_loops(conv))[depth:]

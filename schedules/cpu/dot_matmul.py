@@ -34,11 +34,13 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, product = kernel.sch, kernel.main
     rows, _, lanes = match.axis_extents(sch, product)[:3]
     row, column = sch.get_loops(kernel.epilogue)
-    outer_row, inner_row = sch.split(row, factors=[None, run_of(rows, lanes, spec)])
+    run = run_of(rows, lanes, spec)
+    outer_row, inner_row = sch.split(row, factors=[None, run])
     panel, lane = sch.split(column, factors=[None, lanes])
     sch.reorder(outer_row, panel, inner_row, lane)
+    steps.mark_tails(sch, *([outer_row] if rows % run else []))
     shared = outer_row
-    if kernel.before is None:
+    if kernel.before is None and rows % run == 0:
         shared = panel = sch.fuse(outer_row, panel)
     depth = place_sums(sch, product, panel)
     if kernel.before is not None:

@@ -7,11 +7,12 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.dot_conv2d import place_sums, run_of
-from schedules.cpu.integer_conv2d import copy_rows, rows_of_chunk
+from schedules.cpu.dot_conv2d import place_sums, rows_of_item, run_of
+from schedules.cpu.integer_conv2d import copy_rows
 from schedules.fused import FusedSum, fused_sum
 
 LANES = 8  # of a register of int16
+PART_VECTORS = 4  # of the epilogue, 16 channels each, in a work item
 
 
 def wide_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -19,8 +20,8 @@ def wide_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 
     Matches: as `integer_depthwise`, rows of int16, taps of int8, one output for each input channel.
     before: for n, y, x, c: for ky, kx: acc;   for n, y, x, c: epilogue
-    after:  parallel n, chunk of y: (copy the rows needed; for y, x/tile: (marked: for c, x, ky,
-              kx: acc;   for x: vectorized c: epilogue))
+    after:  parallel n, part of c, chunk of y: (copy the rows needed; for y, x/tile: (marked: for c,
+              x, ky, kx: acc;   for x: vectorized c: epilogue))
     """
     if not spec.llvm.is_aarch64:
         return None
@@ -39,11 +40,16 @@ def wide_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, conv = kernel.sch, kernel.main
     _, _, columns, channels = match.axis_extents(sch, conv)[:4]
+    part = part_of(channels)
     batch, row, column, channel = sch.get_loops(kernel.epilogue)
-    run = run_of(columns, channels, spec)
+    run = run_of(columns, part, spec)
+    outer_channel, channel = sch.split(channel, factors=[None, part])
     outer_column, inner_column = sch.split(column, factors=[None, run])
-    chunk, row = sch.split(row, factors=[None, rows_of_chunk(kernel, spec)])
-    shared = sch.fuse(batch, chunk)
+    together = rows_of_item(kernel, channels // part, spec)
+    chunk, row = sch.split(row, factors=[None, together])
+    sch.reorder(batch, outer_channel, chunk, row, outer_column, inner_column, channel)
+    steps.mark_tails(sch, *([outer_column] if columns % run else []))
+    shared = sch.fuse(batch, outer_channel, chunk)
     depth = place_sums(sch, conv, outer_column)
     if kernel.before is not None:
         copy_rows(sch, kernel.before, shared, spec)
@@ -52,3 +58,9 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     *single, columns_loop, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
     nest = (*single, lane, columns_loop, tap_y, tap_x)
     steps.mark_sums(sch, conv, depth, nest, len(single), roles.INTEGER_SUMS)
+
+
+def part_of(channels: int) -> int:
+    """Channels of a work item: whole vectors of the epilogue, all where they are no multiple."""
+    vectors, rest = divmod(channels, 2 * LANES)
+    return channels if rest else steps.largest_divisor(vectors, PART_VECTORS) * 2 * LANES

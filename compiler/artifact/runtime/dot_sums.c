@@ -32,6 +32,7 @@ typedef struct nest {
     int64_t o##c = c < columns ? (int64_t)c * n->in_column : 0;                                  \
     __asm__("" : "+r"(o##c));
 #define LOAD_FOUR(c) int8x16_t x##c = vld1q_s8(at + o##c);
+#define LOAD_TWO(c) int8x16_t x##c = vcombine_s8(vld1_s8(at + o##c), vdup_n_s8(0));
 #define LOAD_ONE(c) int8x16_t x##c = one_chunk(at + o##c);
 #define DOT(v, c)                                                                                \
     if (c < columns) a##v##_##c = vdotq_laneq_s32(a##v##_##c, w, x##c, LANE);
@@ -49,15 +50,17 @@ ALWAYS_INLINE int8x16_t one_chunk(const int8_t *at)
     return vreinterpretq_s8_s32(vdupq_n_s32(four));
 }
 
-/* `vectors` and `columns` are constants wherever this is called: what they leave out is no code. */
+/* `vectors`, `columns` and `one_tap` are constants wherever this is called: what they leave out is
+ * no code. */
 ALWAYS_INLINE void tile(int32_t *sums, const int8_t *in, const int8_t *weights, const nest *n,
-                        const int vectors, const int columns)
+                        const int vectors, const int columns, const int one_tap)
 {
+    const int32_t taps_y = one_tap ? 1 : n->taps_y, taps_x = one_tap ? 1 : n->taps_x;
     int32_t y, x, i;
     COLUMNS(OFFSET)
     ALL(START)
-    for (y = 0; y < n->taps_y; y++) {
-        for (x = 0; x < n->taps_x; x++) {
+    for (y = 0; y < taps_y; y++) {
+        for (x = 0; x < taps_x; x++) {
             const int8_t *at = in + y * n->in_y + x * n->in_x;
             const int8_t *from = weights + y * n->weight_y + x * n->weight_x;
             for (i = n->chunks >> 2; i > 0; i--) {
@@ -77,30 +80,47 @@ ALWAYS_INLINE void tile(int32_t *sums, const int8_t *in, const int8_t *weights, 
                 at += 16;
                 from += 64 * vectors;
             }
+            if (n->chunks & 2) {
+                COLUMNS(LOAD_TWO)
 #define LANE 0
-            for (i = n->chunks & 3; i > 0; i--) {
-                COLUMNS(LOAD_ONE)
                 VECTORS
-                at += 4;
-                from += 16 * vectors;
-            }
 #undef LANE
+#define LANE 1
+                VECTORS
+#undef LANE
+                at += 8;
+                from += 32 * vectors;
+            }
+            if (n->chunks & 1) {
+                COLUMNS(LOAD_ONE)
+#define LANE 0
+                VECTORS
+#undef LANE
+            }
         }
     }
     ALL(STORE)
 }
 
-/* One tile after another along the columns. */
+ALWAYS_INLINE void strip(int32_t *sums, const int8_t *in, const int8_t *weights, nest n,
+                         int32_t tiles, const int vectors, const int columns, const int one_tap)
+{
+    for (; tiles > 0; tiles--) {
+        tile(sums, in, weights, &n, vectors, columns, one_tap);
+        sums += columns * n.sums_column;
+        in += columns * n.in_column;
+    }
+}
+
+/* One tile after another along the columns: addresses are computed once for all of them. */
 #define TILE(vectors, columns)                                                                   \
     static void tile_##vectors##_##columns(int32_t *sums, const int8_t *in,                      \
-                                           const int8_t *weights, const nest *given,             \
-                                           int32_t tiles)                                        \
+                                           const int8_t *weights, const nest *n, int32_t tiles)  \
     {                                                                                            \
-        const nest n = *given;                                                                   \
-        for (; tiles > 0; tiles--) {                                                             \
-            tile(sums, in, weights, &n, vectors, columns);                                       \
-            sums += columns * n.sums_column;                                                     \
-            in += columns * n.in_column;                                                         \
+        if (n->taps_y == 1 && n->taps_x == 1) {                                                  \
+            strip(sums, in, weights, *n, tiles, vectors, columns, 1);                            \
+        } else {                                                                                 \
+            strip(sums, in, weights, *n, tiles, vectors, columns, 0);                            \
         }                                                                                        \
     }
 TILE(1, 1) TILE(1, 2) TILE(1, 4) TILE(1, 8)

@@ -90,18 +90,26 @@ static void one_lane(int32_t *sums, const int16_t *in, const int8_t *weights, co
     }
 }
 
-#define RUN(width)                                                                               \
-    for (; left >= width; left -= width) {                                                       \
+#define CASE(width, step)                                                                        \
+    case width:                                                                                  \
         tile(sums, in, weights, n, width, step);                                                 \
-        sums += width * n->sums_column;                                                          \
-        in += width * n->in_column;                                                              \
-    }
-#define STRIP(step_)                                                                             \
-    static void strip_##step_(int32_t *sums, const int16_t *in, const int8_t *weights,           \
-                              const nest *n, int32_t left)                                       \
+        break;
+/* Tiles as equal as can be: eight columns at most. */
+#define STRIP(step)                                                                              \
+    static void strip_##step(int32_t *sums, const int16_t *in, const int8_t *weights,            \
+                             const nest *n, int32_t columns)                                     \
     {                                                                                            \
-        const int step = step_;                                                                  \
-        RUN(8) RUN(4) RUN(2) RUN(1)                                                              \
+        int32_t tiles = (columns + 7) / 8;                                                       \
+        for (; tiles > 0; tiles--) {                                                             \
+            const int32_t width = columns / tiles;                                               \
+            switch (width) {                                                                     \
+                CASE(1, step) CASE(2, step) CASE(3, step) CASE(4, step)                          \
+                CASE(5, step) CASE(6, step) CASE(7, step) CASE(8, step)                          \
+            }                                                                                    \
+            sums += width * n->sums_column;                                                      \
+            in += width * n->in_column;                                                          \
+            columns -= width;                                                                    \
+        }                                                                                        \
     }
 STRIP(0) STRIP(1) STRIP(2)
 
