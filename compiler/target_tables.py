@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from compiler.arm_cpu_features import aarch64_features
+
 Family = Literal["cpu", "gpu", "mcu"]
 RegionKind = Literal["ram", "flash"]
 RunnerKind = Literal["native", "emulator", "rpc", "none"]
@@ -33,6 +35,11 @@ class LlvmSpec:
     @property
     def is_aarch64(self) -> bool:
         return self.architecture in ("aarch64", "arm64")
+
+    @property
+    def sums_fours(self) -> bool:
+        """Whether one instruction adds four products of int8 to each lane (Arm `sdot`)."""
+        return self.is_aarch64 and "dotprod" in aarch64_features(self.cpu, self.features)
 
     @property
     def is_macos(self) -> bool:

@@ -23,11 +23,11 @@ from schedules.cpu.integer_conv2d import integer_conv2d
 from schedules.cpu.integer_depthwise import integer_depthwise
 from schedules.cpu.integer_matmul import integer_matmul
 from schedules.cpu.matmul import matmul
+from schedules.cpu.neon_depthwise import neon_depthwise
 from schedules.cpu.rows import rows
 from schedules.cpu.scalable_conv2d import scalable_conv2d
 from schedules.cpu.scalable_depthwise_conv2d import scalable_depthwise_conv2d
 from schedules.cpu.scalable_matmul import scalable_matmul
-from schedules.cpu.wide_depthwise import wide_depthwise
 from schedules.cpu.winograd import winograd
 from schedules.cuda.depthwise_conv2d import depthwise_conv2d as gpu_depthwise_conv2d
 from schedules.cuda.fallback import fallback as gpu_fallback
@@ -66,7 +66,7 @@ CPU_RULES = (
     Rule("matmul", matmul),
     Rule("dot-conv2d", dot_conv2d),
     Rule("integer-conv2d", integer_conv2d),
-    Rule("wide-depthwise", wide_depthwise),
+    Rule("neon-depthwise", neon_depthwise),
     Rule("integer-depthwise", integer_depthwise),
     Rule("dot-matmul", dot_matmul),
     Rule("integer-matmul", integer_matmul),

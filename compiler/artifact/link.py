@@ -23,7 +23,12 @@ _LINK_FLAGS = (
 # Runtime sources that only kernels call, after the check of the processor.
 _SVE = ("-mcpu=generic+sve",)
 _DOT = ("-mcpu=generic+dotprod",)
-_ABOVE_BASELINE = {"dot_sums.c": _DOT, "sve_depthwise.c": _SVE, "sve_sums.c": _SVE}
+_ABOVE_BASELINE = {
+    "dot_depthwise.c": _DOT,
+    "dot_sums.c": _DOT,
+    "sve_depthwise.c": _SVE,
+    "sve_sums.c": _SVE,
+}
 _LIBRARIES = ("-lm", "-lpthread")
 
 

@@ -50,6 +50,7 @@ _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
 _RUNTIME_FUNCTIONS = {
+    "tunesmith_dot_depthwise": "dot_depthwise.c",
     "tunesmith_dot_sums": "dot_sums.c",
     "tunesmith_wide_depthwise": "wide_depthwise.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",

@@ -14,8 +14,8 @@ from tvm_ffi import structural
 from compiler.errors import UnsupportedError
 from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
-from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.integer_sums import INTEGER_FUNCTIONS
+from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops

@@ -21,8 +21,9 @@ from compiler.kernels.variables import replaced
 from schedules.roles import INTEGER_SUMS
 
 DOT_FUNCTION = "tunesmith_dot_sums"  # int8, four products a lane
-DEPTHWISE_FUNCTION = "tunesmith_wide_depthwise"  # int16 inputs, one for each lane
-INTEGER_FUNCTIONS = frozenset({DOT_FUNCTION, DEPTHWISE_FUNCTION})
+DOT_DEPTHWISE_FUNCTION = "tunesmith_dot_depthwise"  # int8, one input for each lane
+WIDE_DEPTHWISE_FUNCTION = "tunesmith_wide_depthwise"  # int16 inputs, one for each lane
+INTEGER_FUNCTIONS = frozenset({DOT_FUNCTION, DOT_DEPTHWISE_FUNCTION, WIDE_DEPTHWISE_FUNCTION})
 DOT_LANES = (4, 8, 16)
 DOT_GROUP = 4
 
@@ -37,6 +38,12 @@ class _Loop:
     weights: int
 
 
+# Types of inputs and weights.
+_KINDS = {
+    DOT_FUNCTION: [("int8", "int8")],
+    DOT_DEPTHWISE_FUNCTION: [("int8", "int8")],
+    WIDE_DEPTHWISE_FUNCTION: [("int16", "int8")],
+}
 _ONCE = _Loop(1, 0, 0, 0)
 
 
@@ -85,18 +92,19 @@ def _call(marked: Any) -> Any | None:
     kinds = tuple(str(load.source.ty.dtype) for load in loads[1:])
     if lane.sums != 1 or len(columns) > 1 or columns[0].weights:
         return None
-    make = {("int8", "int8"): _dot, ("int16", "int8"): _depthwise}.get(kinds)
-    made = make(lane, columns[0], summed) if make else None
-    if made is None:
+    function, numbers = DOT_FUNCTION, _dot(lane, columns[0], summed)
+    if lane.inputs:
+        function = DOT_DEPTHWISE_FUNCTION if kinds[0] == "int8" else WIDE_DEPTHWISE_FUNCTION
+        numbers = _depthwise(lane, columns[0], summed)
+    if numbers is None or kinds not in _KINDS[function]:
         return None
-    function, numbers = made
     words = [tirx.const(number, "int32") for number in numbers]
     pointers = [_first(load, variables) for load in loads]
     return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
 
 
-def _dot(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> tuple[str, list[int]] | None:
-    """Function and arguments of `dot_sums.c`."""
+def _dot(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
+    """Extents and strides in the order of `dot_sums.c`."""
     *summed, inner = summed or [_ONCE]
     if lane.extent not in DOT_LANES or inner != _Loop(DOT_GROUP, 0, 1, 1):
         return None
@@ -111,18 +119,18 @@ def _dot(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> tuple[str, list
     # Taps of a row may be summed as if they were chunks: their weights lie one after another.
     if tap_x.extent > 1 and tap_x.weights != chunk.extent * chunk.weights:
         return None
-    return DOT_FUNCTION, [
+    return [
         *(column.extent, lane.extent, tap_y.extent, tap_x.extent, chunk.extent),
         *(column.sums, column.inputs, tap_y.inputs, tap_x.inputs, tap_y.weights, tap_x.weights),
     ]
 
 
-def _depthwise(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> tuple[str, list[int]] | None:
-    """Function and arguments of `wide_depthwise.c`."""
+def _depthwise(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
+    """Extents and strides in the order of `dot_depthwise.c` and `wide_depthwise.c`."""
     if lane != _Loop(lane.extent, 1, 1, 1) or len(summed) > 2:
         return None
     tap_y, tap_x = [_ONCE] * (2 - len(summed)) + list(summed)
-    return DEPTHWISE_FUNCTION, [
+    return [
         *(column.extent, lane.extent, tap_y.extent, tap_x.extent),
         *(column.sums, column.inputs, tap_y.inputs, tap_x.inputs, tap_y.weights, tap_x.weights),
     ]

@@ -31,7 +31,7 @@ def dot_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
               ky, kx, c: acc;   for x: vectorized lane: epilogue))
             where nothing is copied, tiles of channels and columns are shared too
     """
-    if not spec.llvm.is_aarch64:
+    if not spec.llvm.sums_fours:
         return None
     kernel = fused_sum(func, role=roles.INTEGER_CONV2D, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:

@@ -19,7 +19,7 @@ def dot_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     after:  parallel m/tile, n: (marked: for lane, m, k: acc;   for m: vectorized lane: epilogue)
             where rows are copied, tiles of them are shared
     """
-    if not spec.llvm.is_aarch64:
+    if not spec.llvm.sums_fours:
         return None
     kernel = fused_sum(func, role=roles.INTEGER_MATMUL, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 2:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compiler.arm_cpu_features import aarch64_features
 from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.target_spec import TargetSpec
 
@@ -45,14 +44,11 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
     """Return what integer convolutions and products of a target are packed for."""
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
-    if has_dot_products(spec):
-        # Four registers of sums side by side; products of an input and a tap fit 16 x 16 bits.
+    if spec.llvm.sums_fours:  # four registers of sums side by side, or two, or one
         return IntegerDot(
-            lanes=16, group=4, row_dtype="int8", depthwise_row_dtype="int16", least_lanes=4
+            lanes=16, group=4, row_dtype="int8", depthwise_row_dtype="int8", least_lanes=4
         )
-    return IntegerDot(lanes=spec.lanes(dtype_bits=32))
-
-
-def has_dot_products(spec: TargetSpec) -> bool:
-    """Whether four products of int8 are one step: `sdot` of 64-bit Arm."""
-    return spec.llvm.is_aarch64 and "dotprod" in aarch64_features(spec.llvm.cpu, spec.llvm.features)
+    lanes = spec.lanes(dtype_bits=32)
+    if spec.llvm.is_aarch64:  # differences to the zero point and taps are 16 bits each
+        return IntegerDot(lanes=lanes, depthwise_row_dtype="int16")
+    return IntegerDot(lanes=lanes)

@@ -1,4 +1,4 @@
-"""Depthwise convolution of int16 rows: channels in lanes, sums by a function of the runtime."""
+"""Depthwise convolution of small integers on 64-bit Arm: channels in lanes, sums by a function of the runtime."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ LANES = 8  # of a register of int16
 PART_VECTORS = 4  # of the epilogue, 16 channels each, in a work item
 
 
-def wide_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+def neon_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Leave the sums of a run of columns to a function of the runtime; it is marked.
 
-    Matches: as `integer_depthwise`, rows of int16, taps of int8, one output for each input channel.
+    Matches: as `integer_depthwise`, rows of int16, or of int8 where four
+              products are one step, one output for each input channel.
     before: for n, y, x, c: for ky, kx: acc;   for n, y, x, c: epilogue
     after:  parallel n, part of c, chunk of y: (copy the rows needed; for y, x/tile: (marked: for c,
               x, ky, kx: acc;   for x: vectorized c: epilogue))
@@ -31,7 +32,8 @@ def wide_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     sch, main = kernel.sch, kernel.main
     kinds = [str(read.source.ty.dtype) for read in sch.get(main).reads]
     channels = [int(read.source.ty.shape[-1]) for read in sch.get(main).reads]
-    if kinds != ["int16", "int8"] or channels[0] != channels[1]:
+    rows = ("int16", "int8") if spec.llvm.sums_fours else ("int16",)
+    if kinds[0] not in rows or kinds[1] != "int8" or channels[0] != channels[1]:
         return None
     _schedule(kernel, spec)
     return sch
