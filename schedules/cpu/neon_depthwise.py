@@ -1,4 +1,4 @@
-"""Depthwise convolution of small integers on 64-bit Arm: channels in lanes, sums by a function of the runtime."""
+"""Depthwise convolution of small integers on 64-bit Arm: sums by a function of the runtime."""
 
 from __future__ import annotations
 
