@@ -52,6 +52,7 @@ _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 _RUNTIME_FUNCTIONS = {
     "tunesmith_dot_depthwise": "dot_depthwise.c",
     "tunesmith_dot_sums": "dot_sums.c",
+    "tunesmith_narrow_sums": "narrow_sums.c",
     "tunesmith_wide_depthwise": "wide_depthwise.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
     "tunesmith_sve_sums": "sve_sums.c",

@@ -21,11 +21,14 @@ from compiler.kernels.variables import replaced
 from schedules.roles import INTEGER_SUMS
 
 DOT_FUNCTION = "tunesmith_dot_sums"  # int8, four products a lane
+NARROW_FUNCTION = "tunesmith_narrow_sums"  # int8, eight products of a lane together
 DOT_DEPTHWISE_FUNCTION = "tunesmith_dot_depthwise"  # int8, one input for each lane
 WIDE_DEPTHWISE_FUNCTION = "tunesmith_wide_depthwise"  # int16 inputs, one for each lane
-INTEGER_FUNCTIONS = frozenset({DOT_FUNCTION, DOT_DEPTHWISE_FUNCTION, WIDE_DEPTHWISE_FUNCTION})
+INTEGER_FUNCTIONS = frozenset(
+    {DOT_FUNCTION, NARROW_FUNCTION, DOT_DEPTHWISE_FUNCTION, WIDE_DEPTHWISE_FUNCTION}
+)
 DOT_LANES = (4, 8, 16)
-DOT_GROUP = 4
+DOT_GROUP, NARROW_GROUP = 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class _Loop:
 # Types of inputs and weights.
 _KINDS = {
     DOT_FUNCTION: [("int8", "int8")],
+    NARROW_FUNCTION: [("int8", "int8")],
     DOT_DEPTHWISE_FUNCTION: [("int8", "int8")],
     WIDE_DEPTHWISE_FUNCTION: [("int16", "int8")],
 }
@@ -92,7 +96,9 @@ def _call(marked: Any) -> Any | None:
     kinds = tuple(str(load.source.ty.dtype) for load in loads[1:])
     if lane.sums != 1 or len(columns) > 1 or columns[0].weights:
         return None
-    function, numbers = DOT_FUNCTION, _dot(lane, columns[0], summed)
+    narrow = bool(summed) and summed[-1].extent == NARROW_GROUP
+    function = NARROW_FUNCTION if narrow else DOT_FUNCTION
+    numbers = _dot(lane, columns[0], summed)
     if lane.inputs:
         function = DOT_DEPTHWISE_FUNCTION if kinds[0] == "int8" else WIDE_DEPTHWISE_FUNCTION
         numbers = _depthwise(lane, columns[0], summed)
@@ -104,13 +110,14 @@ def _call(marked: Any) -> Any | None:
 
 
 def _dot(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
-    """Extents and strides in the order of `dot_sums.c`."""
+    """Extents and strides in the order of `dot_sums.c` and `narrow_sums.c`."""
     *summed, inner = summed or [_ONCE]
-    if lane.extent not in DOT_LANES or inner != _Loop(DOT_GROUP, 0, 1, 1):
+    group = inner.extent
+    if group not in (DOT_GROUP, NARROW_GROUP) or inner != _Loop(group, 0, 1, 1):
         return None
-    if lane != _Loop(lane.extent, 1, 0, DOT_GROUP):
+    if lane.extent not in DOT_LANES or lane != _Loop(lane.extent, 1, 0, group):
         return None
-    chunk = _Loop(1, 0, DOT_GROUP, DOT_GROUP * lane.extent)
+    chunk = _Loop(1, 0, group, group * lane.extent)
     if summed and (summed[-1].inputs, summed[-1].weights) == (chunk.inputs, chunk.weights):
         *summed, chunk = summed
     if len(summed) > 2:

@@ -1,4 +1,4 @@
-"""Convolution of int8 where four products are one step: its sums are a function of the runtime."""
+"""Convolution of int8 on 64-bit Arm: its sums are a function of the runtime."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ SUMS_SHARE = 4
 SUM_BYTES = 4
 # A work item has so many products, or its rows are copied for little: neighbours copy them too.
 LEAST_PRODUCTS = 2**17
-GROUP = 4  # products of a step
 LANES = (4, 8, 16)  # of the runtime's function
 
 
 def dot_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Leave the sums of a run of columns to a function of the runtime; it is marked.
 
-    Matches: as `integer_conv2d`, rows of int8 and weights in groups of four.
+    Matches: as `integer_conv2d`, rows of int8, weights in groups of four, or eight.
     before: for n, y, x, o, lane: for ky, kx, c: acc;   for n, y, x, o: epilogue
     after:  parallel n, chunk of y: (copy the rows needed; for y, o, x/tile: (marked: for lane, x,
               ky, kx, c: acc;   for x: vectorized lane: epilogue))
             where nothing is copied, tiles of channels and columns are shared too
     """
-    if not spec.llvm.sums_fours:
+    if not spec.llvm.is_aarch64:
         return None
     kernel = fused_sum(func, role=roles.INTEGER_CONV2D, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
         return None
-    if not sums_int8_dots(kernel):
+    if not sums_int8_dots(kernel, spec):
         return None
     _schedule(kernel, spec)
     return kernel.sch
 
 
-def sums_int8_dots(kernel: FusedSum) -> bool:
+def sums_int8_dots(kernel: FusedSum, spec: TargetSpec) -> bool:
     """Whether both operands are int8, packed as the runtime's function reads them."""
     sch, main = kernel.sch, kernel.main
+    group = 4 if spec.llvm.sums_fours else 8  # products of a step, or of two registers' halves
     kinds = [str(read.source.ty.dtype) for read in sch.get(main).reads]
     packed = [int(extent) for extent in sch.get(main).reads[1].source.ty.shape][-2:]
-    return kinds == ["int8", "int8"] and packed[0] in LANES and packed[1] == GROUP
+    return kinds == ["int8", "int8"] and packed[0] in LANES and packed[1] == group
 
 
 def run_of(columns: int, lanes: int, spec: TargetSpec) -> int:

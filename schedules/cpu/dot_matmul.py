@@ -1,4 +1,4 @@
-"""Matrix product of int8 where four products are one step: sums by a function of the runtime."""
+"""Matrix product of int8 on 64-bit Arm: sums by a function of the runtime."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def dot_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     after:  parallel m/tile, n: (marked: for lane, m, k: acc;   for m: vectorized lane: epilogue)
             where rows are copied, tiles of them are shared
     """
-    if not spec.llvm.sums_fours:
+    if not spec.llvm.is_aarch64:
         return None
     kernel = fused_sum(func, role=roles.INTEGER_MATMUL, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 2:
         return None
-    if not sums_int8_dots(kernel):
+    if not sums_int8_dots(kernel, spec):
         return None
     _schedule(kernel, spec)
     return kernel.sch

@@ -11,6 +11,7 @@ from tvm.tirx import PrimFunc
 from compiler.kernels.integer_sums import (
     DOT_DEPTHWISE_FUNCTION,
     DOT_FUNCTION,
+    NARROW_FUNCTION,
     WIDE_DEPTHWISE_FUNCTION,
 )
 from compiler.kernels.passes import lower_to_loops
@@ -21,15 +22,18 @@ from schedules import roles, steps
 TARGET = tvm_target(load_target("neoverse-n1"))
 
 
-def _product(*, inner_last: bool = True, lanes: int = 8, weight_dtype: str = "int8") -> PrimFunc:
-    """y[6, lanes] = x[6, 20] w[5, lanes, 4], int8 in int32; the nest is marked."""
-    x = te.placeholder((6, 20), "int8", name="x")
-    w = te.placeholder((5, lanes, 4) if inner_last else (5, 4, lanes), weight_dtype, name="w")
-    chunk, inner = te.reduce_axis((0, 5), "chunk"), te.reduce_axis((0, 4), "inner")
+def _product(
+    *, inner_last: bool = True, lanes: int = 8, weight_dtype: str = "int8", group: int = 4
+) -> PrimFunc:
+    """y[6, lanes] = x[6, 5 group] w[5, lanes, group], int8 in int32; the nest is marked."""
+    x = te.placeholder((6, 5 * group), "int8", name="x")
+    shape = (5, lanes, group) if inner_last else (5, group, lanes)
+    w = te.placeholder(shape, weight_dtype, name="w")
+    chunk, inner = te.reduce_axis((0, 5), "chunk"), te.reduce_axis((0, group), "inner")
 
     def term(i: Any, j: Any) -> Any:
         factor = w[chunk, j, inner] if inner_last else w[chunk, inner, j]
-        product = x[i, chunk * 4 + inner].astype("int32") * factor.astype("int32")
+        product = x[i, chunk * group + inner].astype("int32") * factor.astype("int32")
         return te.sum(product, axis=[chunk, inner])
 
     y = te.compute((6, lanes), term, name="y")
@@ -59,11 +63,20 @@ def _taps(dtype: str) -> PrimFunc:
     return sch.mod["main"]
 
 
-def test_nest_becomes_a_call_with_extents_and_strides() -> None:
-    text = lower_to_loops(_product(), TARGET).script()
-    # columns, lanes, taps down and across, chunks; strides of columns; of taps in both operands.
-    assert f'"{DOT_FUNCTION}"' in text
-    assert "6, 8, 1, 1, 5, 8, 20, 0, 0, 0, 0" in text
+@pytest.mark.parametrize(
+    ("group", "function", "numbers"),
+    [
+        # columns, lanes, taps down and across, chunks; strides of columns; of taps in both operands
+        (4, DOT_FUNCTION, "6, 8, 1, 1, 5, 8, 20, 0, 0, 0, 0"),
+        (8, NARROW_FUNCTION, "6, 8, 1, 1, 5, 8, 40, 0, 0, 0, 0"),
+    ],
+)
+def test_nest_becomes_a_call_with_extents_and_strides(
+    group: int, function: str, numbers: str
+) -> None:
+    text = lower_to_loops(_product(group=group), TARGET).script()
+    assert f'"{function}"' in text
+    assert numbers in text
     assert "for " not in text  # neither the nest nor the zeros before it
 
 
@@ -79,8 +92,13 @@ def test_inputs_of_each_lane_take_another_function(dtype: str, function: str) ->
 
 @pytest.mark.parametrize(
     "func",
-    [_product(inner_last=False), _product(lanes=12), _product(weight_dtype="int16")],
-    ids=["strides", "lanes", "types"],
+    [
+        _product(inner_last=False),
+        _product(lanes=12),
+        _product(weight_dtype="int16"),
+        _product(group=2),
+    ],
+    ids=["strides", "lanes", "types", "group"],
 )
 def test_nest_that_no_function_sums_stays(func: PrimFunc) -> None:
     text = lower_to_loops(func, TARGET).script()

@@ -23,6 +23,7 @@ class IntegerDot:
     depthwise_row_dtype: str | None = None  # of depthwise convolutions, which have no groups
     # Lanes may be halved down to this where that leaves fewer of them empty.
     least_lanes: int | None = None
+    least_weight: int = -128  # of weights in int8; where one is less, they are int16
 
     def lanes_for(self, channels: int) -> int:
         """Return how many lanes a packed block of `channels` weights has."""
@@ -48,7 +49,13 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
         return IntegerDot(
             lanes=16, group=4, row_dtype="int8", depthwise_row_dtype="int8", least_lanes=4
         )
-    lanes = spec.lanes(dtype_bits=32)
-    if spec.llvm.is_aarch64:  # differences to the zero point and taps are 16 bits each
-        return IntegerDot(lanes=lanes, depthwise_row_dtype="int16")
-    return IntegerDot(lanes=lanes)
+    if spec.llvm.is_aarch64:  # two products in 16 bits; depthwise, differences to the zero point
+        return IntegerDot(
+            lanes=16,
+            group=8,
+            row_dtype="int8",
+            depthwise_row_dtype="int16",
+            least_lanes=4,
+            least_weight=-127,
+        )
+    return IntegerDot(lanes=spec.lanes(dtype_bits=32))
