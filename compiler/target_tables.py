@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from compiler.arm_cpu_features import aarch64_features
 from compiler.board_address import DEFAULT_TIMEOUT_S, BoardAddress
 
 Family = Literal["cpu", "gpu", "mcu"]
@@ -51,6 +52,11 @@ class LlvmSpec:
         if not self.architecture.startswith("thumb") or "-dsp" in self.features:
             return False
         return "+dsp" in self.features or self.cpu in _DSP_CPUS
+
+    @property
+    def sums_fours(self) -> bool:
+        """Whether one instruction adds four products of int8 to each lane (Arm `sdot`)."""
+        return self.is_aarch64 and "dotprod" in aarch64_features(self.cpu, self.features)
 
     @property
     def is_macos(self) -> bool:

@@ -56,6 +56,8 @@ SUMS = "tunesmith.sums"
 DOT_STEP = "tunesmith.dot-step"
 # Loop annotation: positions of a row that is copied as int16, for a function of the runtime.
 WIDENED_ROW = "tunesmith.widened-row"
+# The like for sums of small integers, in registers of a known length.
+INTEGER_SUMS = "tunesmith.integer-sums"
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"
 # Attention of one chunk of rows, all but the output as [*batch, chunk, ..., vector, lane].

@@ -16,11 +16,14 @@ from schedules.cpu.conv2d import conv2d
 from schedules.cpu.conv2d_columns import conv2d_columns
 from schedules.cpu.conv2d_transpose import conv2d_transpose
 from schedules.cpu.depthwise_conv2d import depthwise_conv2d
+from schedules.cpu.dot_conv2d import dot_conv2d
+from schedules.cpu.dot_matmul import dot_matmul
 from schedules.cpu.fallback import fallback
 from schedules.cpu.integer_conv2d import integer_conv2d
 from schedules.cpu.integer_depthwise import integer_depthwise
 from schedules.cpu.integer_matmul import integer_matmul
 from schedules.cpu.matmul import matmul
+from schedules.cpu.neon_depthwise import neon_depthwise
 from schedules.cpu.rows import rows
 from schedules.cpu.scalable_conv2d import scalable_conv2d
 from schedules.cpu.scalable_depthwise_conv2d import scalable_depthwise_conv2d
@@ -34,8 +37,8 @@ from schedules.cuda.rows import rows as gpu_rows
 from schedules.cuda.tensor_product import tensor_product
 from schedules.mcu.conv2d import scalar_conv2d
 from schedules.mcu.depthwise_conv2d import scalar_depthwise_conv2d
-from schedules.mcu.dot_conv2d import dot_conv2d
-from schedules.mcu.dot_matmul import dot_matmul
+from schedules.mcu.dot_conv2d import dot_conv2d as helium_conv2d
+from schedules.mcu.dot_matmul import dot_matmul as helium_matmul
 from schedules.mcu.integer_conv2d import scalar_integer_conv2d
 from schedules.mcu.integer_depthwise import scalar_integer_depthwise
 from schedules.mcu.integer_matmul import scalar_integer_matmul
@@ -69,8 +72,11 @@ CPU_RULES = (
     Rule("depthwise-conv2d", depthwise_conv2d),
     Rule("scalable-matmul", scalable_matmul),
     Rule("matmul", matmul),
+    Rule("dot-conv2d", dot_conv2d),
     Rule("integer-conv2d", integer_conv2d),
+    Rule("neon-depthwise", neon_depthwise),
     Rule("integer-depthwise", integer_depthwise),
+    Rule("dot-matmul", dot_matmul),
     Rule("integer-matmul", integer_matmul),
     Rule("rows", rows),
 )
@@ -103,8 +109,8 @@ VECTOR_MCU_RULES = (
     Rule("vector-depthwise-conv2d", vector_depthwise_conv2d),
     Rule("depthwise-conv2d", depthwise_conv2d),
     Rule("matmul", matmul),
-    Rule("dot-conv2d", dot_conv2d),
-    Rule("dot-matmul", dot_matmul),
+    Rule("dot-conv2d", helium_conv2d),
+    Rule("dot-matmul", helium_matmul),
     Rule("vector-integer-depthwise", vector_integer_depthwise),
     Rule("integer-conv2d", integer_conv2d),
     Rule("integer-depthwise", integer_depthwise),

@@ -208,7 +208,14 @@ def read_into_registers(sch: s_tir.Schedule, block: Any, operand: int) -> tuple[
     return sch.reindex_cache_read(block, operand, "local", index_map), len(used)
 
 
-def mark_sums(sch: s_tir.Schedule, block: Any, depth: int, nest: Sequence[Any], lane: int) -> None:
+def mark_sums(
+    sch: s_tir.Schedule,
+    block: Any,
+    depth: int,
+    nest: Sequence[Any],
+    lane: int,
+    annotation: str = roles.SUMS,
+) -> None:
     """Order a sum's loops as `nest` and mark them for a function of the runtime.
 
     Args:
@@ -217,8 +224,8 @@ def mark_sums(sch: s_tir.Schedule, block: Any, depth: int, nest: Sequence[Any], 
     """
     sch.reorder(*nest)
     start = sch.decompose_reduction(block, nest[0])
-    sch.annotate(nest[lane], roles.SUMS, 1)
-    sch.annotate(list(sch.get_loops(start))[depth + lane], roles.SUMS, 0)
+    sch.annotate(nest[lane], annotation, 1)
+    sch.annotate(list(sch.get_loops(start))[depth + lane], annotation, 0)
 
 
 def contiguous_suffix(sch: s_tir.Schedule, block: Any) -> int:

@@ -20,7 +20,14 @@ _COMPILE_FLAGS = (
 )
 # Runtime sources that only kernels call, after the check of the processor.
 _SVE = ("-mcpu=generic+sve",)
-_ABOVE_BASELINE = {"sve_depthwise.c": _SVE, "sve_pad.c": _SVE, "sve_sums.c": _SVE}
+_DOT = ("-mcpu=generic+dotprod",)
+_ABOVE_BASELINE = {
+    "dot_depthwise.c": _DOT,
+    "dot_sums.c": _DOT,
+    "sve_depthwise.c": _SVE,
+    "sve_pad.c": _SVE,
+    "sve_sums.c": _SVE,
+}
 _LIBRARIES = ("-lm", "-lpthread")
 # What zig's linker shows of itself in each library for macOS. It stands for that library's own
 # start, and macOS looks symbols up in the library that a program was linked with.

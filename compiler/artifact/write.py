@@ -52,10 +52,14 @@ _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
 RUNTIME_FUNCTION_FILES = {
+    "tunesmith_dot_depthwise": "dot_depthwise.c",
+    "tunesmith_dot_sums": "dot_sums.c",
+    "tunesmith_narrow_sums": "narrow_sums.c",
     "tunesmith_pair_depthwise": "pair_depthwise.c",
     "tunesmith_pair_planes": "pair_rows.c",
     "tunesmith_pair_rows": "pair_rows.c",
     "tunesmith_pair_sums": "pair_sums.c",
+    "tunesmith_wide_depthwise": "wide_depthwise.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
     "tunesmith_sve_pad": "sve_pad.c",
     "tunesmith_sve_sums": "sve_sums.c",

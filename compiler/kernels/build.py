@@ -15,6 +15,7 @@ from compiler.errors import LoweringError, UnsupportedError
 from compiler.kernels import pair_rows, pair_sums
 from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
+from compiler.kernels.integer_sums import INTEGER_FUNCTIONS
 from compiler.kernels.object_code import code_bytes, undefined_symbols
 from compiler.kernels.padded_copies import PAD_FUNCTION
 from compiler.kernels.passes import lower_to_code, lower_to_loops
@@ -39,7 +40,12 @@ _MEMORY_FUNCTIONS = {
 }
 # What an object may ask of the library's own runtime.
 RUNTIME_FUNCTIONS = frozenset(
-    {DEPTHWISE_FUNCTION, PAD_FUNCTION, SUMS_FUNCTION, *pair_rows.PROTOTYPES, *pair_sums.PROTOTYPES}
+    {
+        *(DEPTHWISE_FUNCTION, PAD_FUNCTION, SUMS_FUNCTION),
+        *INTEGER_FUNCTIONS,
+        *pair_rows.PROTOTYPES,
+        *pair_sums.PROTOTYPES,
+    }
 )
 
 

@@ -11,6 +11,7 @@ from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
 from compiler.kernels.dot_steps import call_dot_steps
+from compiler.kernels.integer_sums import call_integer_sums
 from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.padded_copies import call_padded_copies
 from compiler.kernels.pair_rows import call_pair_rows
@@ -62,6 +63,7 @@ def lower_to_loops(
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
         _pass(call_dot_steps),
+        _pass(call_integer_sums),
         *map(_pass, _SCALABLE if scalable else ()),
         *([_pass(call_pair_sums), _pass(call_pair_rows)] if target.kind.name == "c" else []),
         *([_pass(split_vector_tails)] if vectors else []),

@@ -11,6 +11,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.onnx_import.to_relax import to_relax
 from compiler.relax_program import extract_program
+from compiler.stages.integer.conv2d import narrowest
 from compiler.stages.integer.elementwise import sum_shift
 from compiler.stages.integer_graph import integer_graph
 from compiler.stages.operators.integer_conv2d import (
@@ -112,6 +113,12 @@ def test_weights_are_packed_by_lanes_and_groups() -> None:
     right = pack_integer_right(np.arange(15, dtype=np.int8).reshape(5, 3), IntegerDot(lanes=2))
     assert right.shape == (2, 5, 2, 1)
     assert right[1, 4, 0, 0] == 14
+
+
+def test_weights_of_which_two_products_leave_16_bits_are_wide() -> None:
+    assert narrowest(np.array([-127, 127]), -127).dtype == np.int8
+    assert narrowest(np.array([-128, 127]), -127).dtype == np.int16
+    assert narrowest(np.array([-128, 127])).dtype == np.int8
 
 
 def test_every_case_is_integer_on_a_cpu() -> None:

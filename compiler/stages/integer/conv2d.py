@@ -87,21 +87,22 @@ def _convolved(
 ) -> Integers:
     """Sums of a convolution of images, requantized, channels last."""
     scales = of_axis(weights, 0) * data.scale
-    shifted = data.zero + row_shift(data.integers.dtype, data.zero, context.dot)
+    dot = context.dot.of_depthwise if sig.is_depthwise else context.dot
+    shifted = data.zero + row_shift(data.integers.dtype, data.zero, dot)
     values = weights.values.reshape(sig.out_channels, -1)
     units = folded_bias(of_channels(bias, sig.out_channels), scales, shifted, values.sum(axis=1))
     refuse_overflow(units, np.abs(values).sum(axis=1))
-    narrow = narrowest(weights.values)
+    narrow = narrowest(weights.values, dot.least_weight)
     if sig.is_depthwise:
-        if context.dot.row_dtype == "int16":  # a word is two channels of rows, so of weights
+        if dot.wide_depthwise_weights:
             narrow = weights.values.astype(np.int16)
         packed, compute = pack_integer_depthwise_weight(narrow), integer_depthwise_conv2d
         name = "integer_depthwise_conv2d"
     else:
-        packed, compute = pack_integer_conv2d_weight(narrow, sig, context.dot), integer_conv2d
+        packed, compute = pack_integer_conv2d_weight(narrow, sig, dot), integer_conv2d
         name = "integer_conv2d"
     sums = context.emit_te(
-        partial(compute, sig=sig, dot=context.dot, zero=data.zero),
+        partial(compute, sig=sig, dot=dot, zero=data.zero),
         data.integers.last,
         relax.const(packed),
         name=name,
@@ -129,7 +130,9 @@ def integer_transposed_convolution(
     values = flipped.reshape(channels, -1)
     units = folded_bias(of_channels(bias, channels), scales, shifted, values.sum(axis=1))
     refuse_overflow(units, np.abs(values).sum(axis=1))
-    packed = pack_integer_conv2d_weight(narrowest(flipped), form.sig, context.dot)
+    packed = pack_integer_conv2d_weight(
+        narrowest(flipped, context.dot.least_weight), form.sig, context.dot
+    )
     compute = partial(integer_conv2d_transpose, form=form, dot=context.dot, zero=data.zero)
     name = "integer_conv2d_transpose"
     sums = context.emit_te(compute, data.integers.last, relax.const(packed), name=name)
@@ -193,7 +196,7 @@ def of_channels(bias: np.ndarray | None, channels: int) -> np.ndarray | None:
     raise StaysFloatError("what is added to its result is no bias")
 
 
-def narrowest(values: np.ndarray) -> np.ndarray:
-    """Weights in int8, or int16 where their zero point is far from the middle."""
-    fits = values.min(initial=0) >= -128 and values.max(initial=0) <= 127
+def narrowest(values: np.ndarray, least: int = -128) -> np.ndarray:
+    """Weights in int8, or int16 where one is below `least` or their zero point far from 0."""
+    fits = values.min(initial=0) >= least and values.max(initial=0) <= 127
     return values.astype(np.int8 if fits else np.int16)

@@ -39,7 +39,9 @@ def integer_product(
     sums_of_weights = weights.values.sum(axis=0)
     units = folded_bias(of_channels(bias, columns), scales, shifted, sums_of_weights)
     refuse_overflow(units, np.abs(weights.values).sum(axis=0))
-    packed = relax.const(pack_integer_right(narrowest(weights.values), context.dot))
+    packed = relax.const(
+        pack_integer_right(narrowest(weights.values, context.dot.least_weight), context.dot)
+    )
     shape = data.integers.shape
     rows = data.integers.plain
     if len(shape) != 2:

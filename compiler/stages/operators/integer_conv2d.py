@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.stages.operators.integer_dot import IntegerDot, row_shift
 from compiler.stages.operators.joined_taps import (
@@ -22,7 +21,7 @@ from schedules import roles
 def packed_lanes(sig: Conv2dSignature, dot: IntegerDot) -> int:
     """Output channels side by side in the packed weights; none reaches into the next group."""
     if sig.groups == 1:
-        return narrowest_lanes(sig.out_channels, dot.lanes)
+        return dot.lanes_for(sig.out_channels)
     lanes = dot.lanes
     while sig.group_out_channels % lanes:
         lanes //= 2

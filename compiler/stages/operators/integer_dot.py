@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.target_spec import TargetSpec
 from schedules.cpu.dot_step import sums_fours, sums_pairs
 
@@ -27,6 +28,13 @@ class IntegerDot:
     # A copy of what a pointwise convolution reads is one row of all positions: any run of them can
     # be copied alone.
     flat_positions: bool = False
+    # The like of depthwise convolutions, which have no groups; None: `row_dtype`.
+    depthwise_row_dtype: str | None = None
+    # Weights of depthwise convolutions are int16: a word is two channels of rows, so of weights.
+    wide_depthwise_weights: bool = False
+    # Lanes may be halved down to this where that leaves fewer of them empty.
+    least_lanes: int | None = None
+    least_weight: int = -128  # of weights in int8; where one is less, they are int16
 
     def for_depth(self, depth: int) -> IntegerDot:
         """The like for sums of so many products that lie together."""
@@ -34,6 +42,21 @@ class IntegerDot:
             return self
         fitting = [group for group in self.short_groups if depth % group == 0]
         return replace(self, group=max(fitting, default=self.group), short_groups=())
+
+    def lanes_for(self, channels: int) -> int:
+        """Return how many lanes a packed block of `channels` weights has."""
+        if self.least_lanes is None:
+            return narrowest_lanes(channels, self.lanes)
+        lanes, widths = self.lanes, []
+        while lanes >= self.least_lanes:
+            widths.append(lanes)
+            lanes //= 2
+        return min(widths, key=lambda width: -(-channels // width) * width)
+
+    @property
+    def of_depthwise(self) -> IntegerDot:
+        """The like for depthwise convolutions."""
+        return replace(self, row_dtype=self.depthwise_row_dtype or self.row_dtype)
 
 
 # Helium adds 16 products of int8 to a general register, or 8 of them widened to 16 bits, or 4.
@@ -53,9 +76,24 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
         return HELIUM
     if spec.family == "mcu" and spec.llvm.multiplies_pairs:
         # A word of weights is two inputs of two lanes; a word of rows is two inputs.
-        return IntegerDot(lanes=2, row_dtype="int16", flat_positions=True)
+        return IntegerDot(
+            lanes=2, row_dtype="int16", flat_positions=True, wide_depthwise_weights=True
+        )
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
+    if spec.llvm.sums_fours:  # four registers of sums side by side, or two, or one
+        return IntegerDot(
+            lanes=16, group=4, row_dtype="int8", depthwise_row_dtype="int8", least_lanes=4
+        )
+    if spec.llvm.is_aarch64:  # two products in 16 bits; depthwise, differences to the zero point
+        return IntegerDot(
+            lanes=16,
+            group=8,
+            row_dtype="int8",
+            depthwise_row_dtype="int16",
+            least_lanes=4,
+            least_weight=-127,
+        )
     lanes = spec.lanes(dtype_bits=32)
     if sums_fours(spec):
         return IntegerDot(lanes=lanes, group=4, row_dtype="uint8")

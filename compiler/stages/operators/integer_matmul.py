@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.stages.operators.integer_dot import IntegerDot, row_shift
 from schedules import roles
 
@@ -16,7 +15,7 @@ def pack_integer_right(matrix: np.ndarray, dot: IntegerDot) -> np.ndarray:
     """``matrix[K, N]`` as ``[N/L, K/group, L, group]``, missing rows and columns zero."""
     depth, columns = matrix.shape
     dot = dot.for_depth(depth)
-    lanes = narrowest_lanes(columns, dot.lanes)
+    lanes = dot.lanes_for(columns)
     blocks, chunks = -(-columns // lanes), -(-depth // dot.group)
     room = np.zeros((chunks * dot.group, blocks * lanes), matrix.dtype)
     room[:depth, :columns] = matrix

@@ -1,0 +1,108 @@
+"""Convolution of int8 on 64-bit Arm: its sums are a function of the runtime."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from tvm import s_tir
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules import match, roles, steps
+from schedules.cpu.integer_conv2d import copy_rows, row_loops
+from schedules.fused import FusedSum, fused_sum
+
+# Sums of a tile stay in this share of the first cache level until the epilogue reads them.
+SUMS_SHARE = 4
+SUM_BYTES = 4
+# A work item has so many products, or its rows are copied for little: neighbours copy them too.
+LEAST_PRODUCTS = 2**17
+LANES = (4, 8, 16)  # of the runtime's function
+
+
+def dot_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+    """Leave the sums of a run of columns to a function of the runtime; it is marked.
+
+    Matches: as `integer_conv2d`, rows of int8, weights in groups of four, or eight.
+    before: for n, y, x, o, lane: for ky, kx, c: acc;   for n, y, x, o: epilogue
+    after:  parallel n, chunk of y: (copy the rows needed; for y, o, x/tile: (marked: for lane, x,
+              ky, kx, c: acc;   for x: vectorized lane: epilogue))
+            where nothing is copied, tiles of channels and columns are shared too
+    """
+    if not spec.llvm.is_aarch64:
+        return None
+    kernel = fused_sum(func, role=roles.INTEGER_CONV2D, before=roles.PAD)
+    if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
+        return None
+    if not sums_int8_dots(kernel, spec):
+        return None
+    _schedule(kernel, spec)
+    return kernel.sch
+
+
+def sums_int8_dots(kernel: FusedSum, spec: TargetSpec) -> bool:
+    """Whether both operands are int8, packed as the runtime's function reads them."""
+    sch, main = kernel.sch, kernel.main
+    group = 4 if spec.llvm.sums_fours else 8  # products of a step, or of two registers' halves
+    kinds = [str(read.source.ty.dtype) for read in sch.get(main).reads]
+    packed = [int(extent) for extent in sch.get(main).reads[1].source.ty.shape][-2:]
+    return kinds == ["int8", "int8"] and packed[0] in LANES and packed[1] == group
+
+
+def run_of(columns: int, lanes: int, spec: TargetSpec) -> int:
+    """How many columns' sums are made at once: a divisor of all, where one is not too small."""
+    fitting = max(1, spec.cache.l1d_bytes // SUMS_SHARE // (lanes * SUM_BYTES))
+    divisor = steps.largest_divisor(columns, fitting)
+    return divisor if 2 * divisor >= min(columns, fitting) else fitting
+
+
+def rows_of_item(kernel: FusedSum, share: int, spec: TargetSpec) -> int:
+    """Output rows for which rows are copied together.
+
+    Args:
+        share: how many items share the channels of a row.
+    """
+    if kernel.before is None:
+        return 1
+    extents = match.axis_extents(kernel.sch, kernel.main)
+    _, padded_rows, *row = match.axis_extents(kernel.sch, kernel.before)
+    row_bytes = prod(row) // share * match.output_bits(kernel.sch, kernel.before) // 8
+    products = prod(extents[2:]) // share
+    most = spec.cache.l2_bytes // 4 // row_bytes * extents[1] // padded_rows
+    enough = min(-(-LEAST_PRODUCTS // products), extents[1], max(1, most))
+    return min(d for d in range(enough, extents[1] + 1) if extents[1] % d == 0)
+
+
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, conv = kernel.sch, kernel.main
+    _, _, columns, _, lanes = match.axis_extents(sch, conv)[:5]
+    batch, row, column, channel = row_loops(kernel)
+    block, lane = sch.split(channel, factors=[None, lanes])
+    run = run_of(columns, lanes, spec)
+    outer_column, inner_column = sch.split(column, factors=[None, run])
+    chunk, row = sch.split(row, factors=[None, rows_of_item(kernel, 1, spec)])
+    sch.reorder(batch, chunk, row, block, outer_column, inner_column, lane)
+    if kernel.before is not None:
+        shared = sch.fuse(batch, chunk)
+    elif columns % run:
+        shared = sch.fuse(batch, chunk, row, block)
+    else:
+        shared = outer_column = sch.fuse(batch, chunk, row, block, outer_column)
+    steps.mark_tails(sch, *([outer_column] if columns % run else []))
+    depth = place_sums(sch, conv, outer_column)
+    if kernel.before is not None:
+        copy_rows(sch, kernel.before, shared, spec)
+    sch.parallel(shared)
+    sch.vectorize(lane)
+    *single, columns_loop, one, lane, tap_y, tap_x, group, inner = list(sch.get_loops(conv))[depth:]
+    nest = (*single, one, lane, columns_loop, tap_y, tap_x, group, inner)
+    steps.mark_sums(sch, conv, depth, nest, len(single) + 1, roles.INTEGER_SUMS)
+
+
+def place_sums(sch: s_tir.Schedule, block: Any, loop: Any) -> int:
+    """Compute the sums at the loop, in scratch; return how many loops are around them."""
+    sch.compute_at(block, loop, preserve_unit_loops=True)
+    sch.set_scope(block, 0, "local")
+    extents = match.axis_extents(sch, block)
+    return len(sch.get_loops(block)) - len(extents)

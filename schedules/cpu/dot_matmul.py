@@ -1,0 +1,52 @@
+"""Matrix product of int8 on 64-bit Arm: sums by a function of the runtime."""
+
+from __future__ import annotations
+
+from tvm import s_tir
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules import match, roles, steps
+from schedules.cpu.dot_conv2d import place_sums, run_of, sums_int8_dots
+from schedules.fused import FusedSum, fused_sum
+
+
+def dot_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+    """Leave the sums of a run of rows to a function of the runtime; it is marked.
+
+    Matches: as `integer_matmul`, rows of int8 and panels in groups of four.
+    before: for m, n, lane: for k: acc;   for m, n: epilogue
+    after:  parallel m/tile, n: (marked: for lane, m, k: acc;   for m: vectorized lane: epilogue)
+            where rows are copied, tiles of them are shared
+    """
+    if not spec.llvm.is_aarch64:
+        return None
+    kernel = fused_sum(func, role=roles.INTEGER_MATMUL, before=roles.PAD)
+    if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 2:
+        return None
+    if not sums_int8_dots(kernel, spec):
+        return None
+    _schedule(kernel, spec)
+    return kernel.sch
+
+
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, product = kernel.sch, kernel.main
+    rows, _, lanes = match.axis_extents(sch, product)[:3]
+    row, column = sch.get_loops(kernel.epilogue)
+    run = run_of(rows, lanes, spec)
+    outer_row, inner_row = sch.split(row, factors=[None, run])
+    panel, lane = sch.split(column, factors=[None, lanes])
+    sch.reorder(outer_row, panel, inner_row, lane)
+    steps.mark_tails(sch, *([outer_row] if rows % run else []))
+    shared = outer_row
+    if kernel.before is None and rows % run == 0:
+        shared = panel = sch.fuse(outer_row, panel)
+    depth = place_sums(sch, product, panel)
+    if kernel.before is not None:
+        sch.compute_at(kernel.before, outer_row, preserve_unit_loops=True)
+    sch.parallel(shared)
+    sch.vectorize(lane)
+    rows_loop, one, lane, chunk, inner = list(sch.get_loops(product))[depth:]
+    nest = (one, lane, rows_loop, chunk, inner)
+    steps.mark_sums(sch, product, depth, nest, 1, roles.INTEGER_SUMS)

@@ -1,0 +1,68 @@
+"""Depthwise convolution of small integers on 64-bit Arm: sums by a function of the runtime."""
+
+from __future__ import annotations
+
+from tvm import s_tir
+from tvm.tirx import PrimFunc
+
+from compiler.target_spec import TargetSpec
+from schedules import match, roles, steps
+from schedules.cpu.dot_conv2d import place_sums, rows_of_item, run_of
+from schedules.cpu.integer_conv2d import copy_rows
+from schedules.fused import FusedSum, fused_sum
+
+LANES = 8  # of a register of int16
+PART_VECTORS = 4  # of the epilogue, 16 channels each, in a work item
+
+
+def neon_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
+    """Leave the sums of a run of columns to a function of the runtime; it is marked.
+
+    Matches: as `integer_depthwise`, rows of int16, or of int8 where four
+              products are one step, one output for each input channel.
+    before: for n, y, x, c: for ky, kx: acc;   for n, y, x, c: epilogue
+    after:  parallel n, part of c, chunk of y: (copy the rows needed; for y, x/tile: (marked: for c,
+              x, ky, kx: acc;   for x: vectorized c: epilogue))
+    """
+    if not spec.llvm.is_aarch64:
+        return None
+    kernel = fused_sum(func, role=roles.INTEGER_DEPTHWISE, before=roles.PAD)
+    if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
+        return None
+    sch, main = kernel.sch, kernel.main
+    kinds = [str(read.source.ty.dtype) for read in sch.get(main).reads]
+    channels = [int(read.source.ty.shape[-1]) for read in sch.get(main).reads]
+    rows = ("int16", "int8") if spec.llvm.sums_fours else ("int16",)
+    if kinds[0] not in rows or kinds[1] != "int8" or channels[0] != channels[1]:
+        return None
+    _schedule(kernel, spec)
+    return sch
+
+
+def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+    sch, conv = kernel.sch, kernel.main
+    _, _, columns, channels = match.axis_extents(sch, conv)[:4]
+    part = part_of(channels)
+    batch, row, column, channel = sch.get_loops(kernel.epilogue)
+    run = run_of(columns, part, spec)
+    outer_channel, channel = sch.split(channel, factors=[None, part])
+    outer_column, inner_column = sch.split(column, factors=[None, run])
+    together = rows_of_item(kernel, channels // part, spec)
+    chunk, row = sch.split(row, factors=[None, together])
+    sch.reorder(batch, outer_channel, chunk, row, outer_column, inner_column, channel)
+    steps.mark_tails(sch, *([outer_column] if columns % run else []))
+    shared = sch.fuse(batch, outer_channel, chunk)
+    depth = place_sums(sch, conv, outer_column)
+    if kernel.before is not None:
+        copy_rows(sch, kernel.before, shared, spec)
+    sch.parallel(shared)
+    steps.vectorize_with_tail(sch, channel, 2 * LANES)
+    *single, columns_loop, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
+    nest = (*single, lane, columns_loop, tap_y, tap_x)
+    steps.mark_sums(sch, conv, depth, nest, len(single), roles.INTEGER_SUMS)
+
+
+def part_of(channels: int) -> int:
+    """Channels of a work item: whole vectors of the epilogue, all where they are no multiple."""
+    vectors, rest = divmod(channels, 2 * LANES)
+    return channels if rest else steps.largest_divisor(vectors, PART_VECTORS) * 2 * LANES
