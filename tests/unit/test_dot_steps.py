@@ -125,14 +125,18 @@ def test_other_places_of_operands_stay_loops(wrong: dict[str, Any]) -> None:
         ("icelake-server", 16, 4, "uint8"),
         ("sapphire-rapids", 16, 4, "uint8"),
         ("znver4", 16, 4, "uint8"),
-        ("rv64gcv", 8, 1, None),
-        ("cortex-m4f", 4, 1, None),
+        ("rv64gcv", 4, 1, None),
+        ("cortex-m0plus", 4, 1, None),
+        ("cortex-m4f", 2, 1, "int16"),
+        ("cortex-m55", 4, 16, "int8"),
+        ("cortex-a72", 16, 8, "int8"),
+        ("neoverse-n1", 16, 4, "int8"),
     ],
 )
 def test_what_targets_are_packed_for(target: str, lanes: int, group: int, rows: str | None) -> None:
     dot = integer_dot(load_target(target))
     assert (dot.group, dot.row_dtype) == (group, rows)
-    assert dot.lanes == lanes or group == 1
+    assert dot.lanes == lanes
 
 
 def test_products_of_pairs_take_a_register() -> None:
