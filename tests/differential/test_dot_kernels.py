@@ -55,9 +55,8 @@ def _drawn_model_agrees(seed: int, folder: Path) -> None:
     assert same_bytes(path, "host", folder / "out", [every_integer(b.model(), seed)]) == []
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 9))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(9))
 def test_drawn_shapes(seed: int, tmp_path: Path) -> None:
     _drawn_model_agrees(seed, tmp_path)
 
