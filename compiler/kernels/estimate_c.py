@@ -67,6 +67,7 @@ def estimate_c_kernel(
         schedule=outcome,
         object_code=b"",
         code_bytes=round(code_factor * code_bytes),
+        runtime_symbols=tuple(sorted(work.runtime_functions)),
     )
 
 
@@ -80,10 +81,16 @@ def code_factor(spec: TargetSpec) -> float:
 def run_instructions(work: KernelWork, spec: TargetSpec) -> int | None:
     """Return the instructions of a run, None where the factors do not hold.
 
+    Nor do they where functions of the runtime sum small integers: nothing of that is in the TIR.
+
     That is without an FPU, where every operation is a function of the compiler's library, and with
     vectors (Helium), which the compiler finds in some loops and not in others.
     """
-    if not has_llvm_feature(spec, _FPU) or has_llvm_feature(spec, _VECTORS):
+    if (
+        work.runtime_functions
+        or not has_llvm_feature(spec, _FPU)
+        or has_llvm_feature(spec, _VECTORS)
+    ):
         return None
     call = _CALL_INSTRUCTIONS[has_llvm_feature(spec, _ROUNDING_FPU)]
     return round(_OPERATION_INSTRUCTIONS * work.run_operations + call * work.run_calls)

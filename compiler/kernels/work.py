@@ -11,6 +11,8 @@ import tvm
 from tvm import sym, tirx
 from tvm_ffi import structural
 
+from compiler.kernels.build import RUNTIME_FUNCTIONS
+
 _ARITHMETIC = (
     *(tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Min, tirx.Max),
     *(tirx.EQ, tirx.NE, tirx.LT, tirx.LE, tirx.GT, tirx.GE),
@@ -34,6 +36,7 @@ class KernelWork:
     operations: int = 0  # on floats: arithmetic, comparisons, conversions, choices, calls
     run_operations: int = 0  # the same but for choices and calls, as often as a run does them
     run_calls: int = 0  # of mathematical functions, likewise
+    runtime_functions: frozenset[str] = frozenset()  # of the library's own runtime
 
     def __add__(self, other: KernelWork) -> KernelWork:
         return KernelWork(
@@ -41,6 +44,7 @@ class KernelWork:
             operations=self.operations + other.operations,
             run_operations=self.run_operations + other.run_operations,
             run_calls=self.run_calls + other.run_calls,
+            runtime_functions=self.runtime_functions | other.runtime_functions,
         )
 
     def times(self, count: int) -> KernelWork:
@@ -50,6 +54,7 @@ class KernelWork:
             operations=self.operations,
             run_operations=self.run_operations * count,
             run_calls=self.run_calls * count,
+            runtime_functions=self.runtime_functions,
         )
 
 
@@ -103,6 +108,7 @@ class _Counter:
 
 def _expression(node: Any) -> KernelWork:
     counts: Counter[str] = Counter()
+    functions: set[str] = set()
 
     def look(kind: str) -> Callable[[Any], None]:
         return lambda _: counts.update((kind,))
@@ -112,7 +118,10 @@ def _expression(node: Any) -> KernelWork:
 
     def call(found: Any) -> None:
         name = str(getattr(found.op, "name", found.op)).rpartition(".")[2]
-        if name not in _SMALL_CALLS:
+        if name == "call_extern" and str(found.args[0].value) in RUNTIME_FUNCTIONS:
+            functions.add(str(found.args[0].value))
+            counts["choice"] += 1  # code, but how much it executes is not known here
+        elif name not in _SMALL_CALLS:
             counts[_CALLS.get(name, "call")] += 1
 
     structural.structural_walk(
@@ -128,6 +137,7 @@ def _expression(node: Any) -> KernelWork:
         operations=counts.total(),
         run_operations=counts["operation"],
         run_calls=counts["call"],
+        runtime_functions=frozenset(functions),
     )
 
 
