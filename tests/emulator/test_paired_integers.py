@@ -19,7 +19,7 @@ CALLED = ("pair_depthwise.c", "pair_rows.c", "pair_sums.c")
 @pytest.mark.parametrize("target", ["cortex-m4f", "cortex-m7", "cortex-m33"])
 def test_drawn_operators(target: str, tmp_path: Path) -> None:
     needs_tools(target)
-    model = drawn_operators(3, 40)
+    model = drawn_operators(3, 15)
     path = save(model, tmp_path / "operators.onnx")
     sets = [every_integer(model, seed) for seed in (0, 1)]
     assert same_bytes(path, target, tmp_path / "out", sets) == []
