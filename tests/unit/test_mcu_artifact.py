@@ -146,7 +146,7 @@ def test_kernels_by_llvm_are_objects_among_the_sources(of_objects: Artifact) -> 
     names = {call["kernel"] for call in of_objects.report()["kernels"]}
     assert kernels == {f"src/kernels/{name}.o" for name in names}
     for listed in ("CMakeLists.txt", "zephyr/CMakeLists.txt"):
-        assert "/src/kernels/*.o)" in (of_objects.path / listed).read_text()
+        assert "/src/kernels/*.o" in (of_objects.path / listed).read_text()
     assert "its kernels' objects" in (of_objects.path / "CMakeLists.txt").read_text()
 
 
