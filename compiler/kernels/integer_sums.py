@@ -16,8 +16,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
-from compiler.kernels.scalable_sums import coefficients
-from compiler.kernels.variables import replaced
+from compiler.kernels.scalable_sums import coefficients, first_address, nest_of
 from schedules.roles import INTEGER_SUMS
 
 DOT_FUNCTION = "tunesmith_dot_sums"  # int8, four products a lane
@@ -77,10 +76,8 @@ def call_integer_sums(func: PrimFunc) -> PrimFunc:
 
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if no function can compute it."""
-    nest = [marked]
-    while isinstance(nest[-1].body, tirx.For):
-        nest.append(nest[-1].body)
-    loads = _operands(nest[-1].body)
+    nest, store = nest_of(marked)
+    loads = _operands(store)
     if loads is None:
         return None
     variables = [one.loop_var for one in nest]
@@ -105,7 +102,7 @@ def _call(marked: Any) -> Any | None:
     if numbers is None or kinds not in _KINDS[function]:
         return None
     words = [tirx.const(number, "int32") for number in numbers]
-    pointers = [_first(load, variables) for load in loads]
+    pointers = [first_address(load, variables) for load in loads]
     return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
 
 
@@ -157,10 +154,3 @@ def _operands(store: Any) -> tuple[Any, Any, Any] | None:
     if not all(isinstance(load, tvm.ir.TensorLoad) for load in loads):
         return None
     return loads if value.a.source.same_as(store.buffer) else None
-
-
-def _first(load: Any, variables: Sequence[Any]) -> Any:
-    """The address of the element that the nest begins with."""
-    for variable in variables:
-        load = replaced(load, variable, tirx.const(0, str(variable.ty.dtype)))
-    return tirx.address_of(load)
