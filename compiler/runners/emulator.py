@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from compiler.artifact.manifest import Artifact
 from compiler.errors import OtherProcessorError
 from compiler.library_arrays import checked_inputs, tensor_specs
+from compiler.runners.closed_on_exit import ClosedOnExit
 from compiler.runners.emulated_kernels import EmulatedKernels
 from compiler.runners.emulator_program import MODEL_PROGRAM, build_model_program
 from compiler.runners.instruction_counter import INSTRUCTIONS, VECTORS, InstructionCounter
@@ -31,7 +30,7 @@ _INPUTS, _OUTPUTS = "inputs.bin", "outputs.bin"
 _OTHER_CPU = 4  # exit status of programs/run_model.c
 
 
-class EmulatorRunner:
+class EmulatorRunner(ClosedOnExit):
     """The library in an emulator, which is started once for each call of `run`."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
@@ -87,17 +86,6 @@ class EmulatorRunner:
 
     def close(self) -> None:
         self._temporary.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @cached_property
     def _folder(self) -> Path:

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from compiler.artifact.manifest import Artifact
 from compiler.errors import InputError, NotRunnableError, ToolchainError
 from compiler.library_arrays import checked_inputs, tensor_specs
+from compiler.runners.closed_on_exit import ClosedOnExit
 from compiler.runners.firmware_kernels import FirmwareKernels
 from compiler.runners.firmware_program import (
     MODEL_FIRMWARE,
@@ -35,7 +34,7 @@ from compiler.toolchain import find_toolchain
 _JOB, _INPUTS, _OUTPUTS, _RESULT = "job.bin", "inputs.bin", "outputs.bin", "result.bin"
 
 
-class FirmwareRunner:
+class FirmwareRunner(ClosedOnExit):
     """The library in an emulated board, which is started once for each call of `run`."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
@@ -87,17 +86,6 @@ class FirmwareRunner:
 
     def close(self) -> None:
         self._temporary.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @cached_property
     def _folder(self) -> Path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from types import TracebackType
 
 from compiler.artifact.manifest import Artifact, check_digest
 from compiler.library import load
 from compiler.library_arrays import TensorSpec
+from compiler.runners.closed_on_exit import ClosedOnExit
 from compiler.runners.machine import Machine, this_machine
 from compiler.runners.native_kernels import NativeKernels
 from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
@@ -16,7 +16,7 @@ from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
 _WARM_UP_RUNS = 3
 
 
-class NativeRunner:
+class NativeRunner(ClosedOnExit):
     """The library on this machine; it counts nothing and can time."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
@@ -67,14 +67,3 @@ class NativeRunner:
 
     def close(self) -> None:
         self._library.close()
-
-    def __enter__(self) -> NativeRunner:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

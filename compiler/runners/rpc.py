@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from compiler.artifact.manifest import Artifact
 from compiler.board_address import BoardAddress
 from compiler.errors import InputError, NotRunnableError, ToolchainError
 from compiler.library_arrays import checked_inputs, tensor_specs
+from compiler.runners.closed_on_exit import ClosedOnExit
 from compiler.runners.machine import Machine
 from compiler.runners.rpc_kernels import RpcKernels
 from compiler.runners.rpc_program import build_model_library
@@ -28,7 +27,7 @@ from compiler.toolchain import find_toolchain
 _CALL_SHARE = 0.5  # of the time that the board has for an answer, filled with timed runs
 
 
-class RpcRunner:
+class RpcRunner(ClosedOnExit):
     """The library on a board; it counts nothing and can time."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
@@ -81,17 +80,6 @@ class RpcRunner:
 
     def close(self) -> None:
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def _output_bytes(self) -> list[int]:
