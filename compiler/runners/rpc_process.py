@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from multiprocessing import Pipe
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from compiler.board_address import BoardAddress
 from compiler.errors import NotRunnableError
+from compiler.runners.closed_on_exit import ClosedOnExit
 from compiler.runners.rpc_messages import Argument, CallResult, Refusal, Request
 
 _START = (
@@ -24,7 +24,7 @@ _START_TIMEOUT_S = 120  # Python and TVM, from a slow disk
 _END_TIMEOUT_S = 5
 
 
-class RpcProcess:
+class RpcProcess(ClosedOnExit):
     """TVM's client with one session; whatever it waits for has an end."""
 
     def __init__(self, board: BoardAddress) -> None:
@@ -74,17 +74,6 @@ class RpcProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _ask(self, method: str, *arguments: Any, doing: str, extra_s: int = 0) -> Any:
         """Return the answer; `extra_s` is what this machine may need itself."""
