@@ -34,7 +34,8 @@ class _Problem:
     steps: tuple[_Step, ...]
     sizes: Mapping[int, int]  # bytes, by storage
     readers: Mapping[int, int]  # calls that read it, by storage
-    kept: frozenset[int]  # storages that are copied at the end
+    kept: frozenset[int]  # storages that are copied at the end, or outputs in the arena
+    given_bytes: int  # of inputs in the arena, before the first call
 
     def dies(self, storage: int, done: int) -> bool:
         """Whether nothing will read the storage once the calls of `done` have run."""
@@ -82,11 +83,15 @@ def order_calls(program: Program, memory: Mapping[str, KernelMemory]) -> Program
 def _problem(program: Program, memory: Mapping[str, KernelMemory]) -> _Problem:
     owner = [value.storage for value in program.values]
     producer = {owner[v]: i for i, call in enumerate(program.calls) for v in call.outputs}
-    readers = dict.fromkeys(producer, 0)
+    readers: dict[int, int] = {}
     for index, call in enumerate(program.calls):
-        for storage in {owner[v] for v in call.inputs} & producer.keys():
-            readers[storage] |= 1 << index
-    in_arena = {s for s in producer if program.values[s].kind is ValueKind.BUFFER}
+        readers |= {owner[v]: readers.get(owner[v], 0) for v in call.outputs}
+        for storage in {owner[v] for v in call.inputs}:
+            readers[storage] = readers.get(storage, 0) | 1 << index
+    kinds = _kinds_in_arena(program)
+    in_arena = {s for s in readers if program.values[s].kind in kinds}
+    outputs = {owner[port.value] for port in program.outputs}
+    given = {owner[port.value] for port in program.inputs} & in_arena
 
     def step(index: int) -> _Step:
         call = program.calls[index]
@@ -109,14 +114,21 @@ def _problem(program: Program, memory: Mapping[str, KernelMemory]) -> _Problem:
         steps=tuple(step(index) for index in range(len(program.calls))),
         sizes={s: program.values[s].size_bytes for s in in_arena},
         readers=readers,
-        kept=frozenset(owner[copy.source] for copy in program.copies),
+        kept=frozenset(outputs.union(owner[copy.source] for copy in program.copies)),
+        given_bytes=sum(program.values[s].size_bytes for s in given),
     )
+
+
+def _kinds_in_arena(program: Program) -> set[ValueKind]:
+    if program.io_memory == "caller":
+        return {ValueKind.BUFFER}
+    return {ValueKind.BUFFER, ValueKind.INPUT, ValueKind.OUTPUT}
 
 
 def _best_order(problem: _Problem) -> tuple[int, ...] | None:
     """The order whose largest need is least; None if there are too many states."""
     everything = (1 << len(problem.steps)) - 1
-    queue: list[tuple[int, int, int, tuple[int, ...]]] = [(0, 0, 0, ())]
+    queue: list[tuple[int, int, int, tuple[int, ...]]] = [(0, 0, problem.given_bytes, ())]
     seen: set[int] = set()
     while queue:
         # Of equal needs the longest way first: chains are then walked without looking aside.
@@ -139,7 +151,7 @@ def _best_order(problem: _Problem) -> tuple[int, ...] | None:
 def _step_by_step(problem: _Problem) -> tuple[int, ...]:
     """Always the call after which least is alive, of these the one that needs least."""
     order: list[int] = []
-    alive = done = 0
+    alive, done = problem.given_bytes, 0
     while len(order) < len(problem.steps):
         call = min(
             problem.ready(done),
@@ -151,7 +163,7 @@ def _step_by_step(problem: _Problem) -> tuple[int, ...]:
 
 
 def _peak(problem: _Problem, order: tuple[int, ...]) -> int:
-    alive = done = most = 0
+    alive, done, most = problem.given_bytes, 0, 0
     for call in order:
         most = max(most, problem.during(alive, done, call))
         alive, done = problem.after(alive, done, call), done | 1 << call

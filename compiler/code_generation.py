@@ -13,7 +13,7 @@ from compiler.device_compiler import DeviceImage
 from compiler.errors import LoweringError
 from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.onnx_import.model import Model
-from compiler.program import CompiledKernel, KernelMemory, Program
+from compiler.program import CompiledKernel, IoMemory, KernelMemory, Program
 from compiler.target_spec import Precision, TargetSpec
 from compiler.tuning.store import Records
 
@@ -60,17 +60,19 @@ def generate_code(
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
+    io_memory: IoMemory = "caller",
 ) -> GeneratedCode:
     """Lower the graph, schedule its kernels and generate their code.
 
     Args:
         exact: no algorithm that trades accuracy for speed (Winograd).
         precision: float32, the only one of CPUs (`precision.require_precision`).
+        io_memory: the caller's, the only one of CPUs (`io_memory.require_io_memory`).
 
     Raises:
         UnsupportedError: something in the graph cannot be lowered; it is named.
     """
-    del precision
+    del precision, io_memory
     # TVM takes more than a second to import: bad input should be refused before that.
     from compiler.kernels.build import build_kernel
     from compiler.stages.graph_stages import graph_stages
@@ -91,6 +93,7 @@ class Lowering:
     stages: Callable[..., tuple[Any, ...]]  # of `stages.graph_stages`, with `joins_apart`
     build: Callable[..., CompiledKernel]  # func, name, input_count, outcome
     rules: Any = None  # of `schedules.rules`; the family's if None
+    io_memory: IoMemory = "caller"
 
 
 def generate_by(
@@ -114,7 +117,8 @@ def generate_by(
     for joins_apart in (True, False):
         stages = lowering.stages(joins_apart=joins_apart)
         mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
-        workloads = distinct_workloads(mod, extract_program(mod, model))
+        program = replace(extract_program(mod, model), io_memory=lowering.io_memory)
+        workloads = distinct_workloads(mod, program)
         nothing = dict.fromkeys(workloads.functions, KernelMemory())
         if joins_fit(workloads.program, nothing, may_grow=may_grow):
             break  # else their copies stay, and cost less inside other kernels

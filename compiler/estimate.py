@@ -17,6 +17,7 @@ from compiler.code_generation import EstimatedCode
 from compiler.errors import LimitError
 from compiler.families import FamilyBuild, family_build
 from compiler.fit import Fitted
+from compiler.io_memory import require_io_memory
 from compiler.limits import (
     NamedSize,
     arena_room,
@@ -27,7 +28,7 @@ from compiler.limits import (
 )
 from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
-from compiler.program import FloatQuantizer
+from compiler.program import FloatQuantizer, IoMemory
 from compiler.target_spec import TargetSpec
 from compiler.tuning.store import NO_RECORDS
 
@@ -83,18 +84,26 @@ class Estimate:
 
 
 def estimate(
-    model: Model, spec: TargetSpec, *, jobs: int = 1, report: Callable[[str], None] = lambda _: None
+    model: Model,
+    spec: TargetSpec,
+    *,
+    io_memory: IoMemory = "caller",
+    jobs: int = 1,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Estimate:
-    """Return what `compile` will need for the same model, target and default options.
+    """Return what `compile` will need for the same model and target and otherwise default options.
 
     Args:
         spec: with the limits to compare with (`limits.with_limits`).
+        io_memory: as `compile` has it.
         jobs: how many kernels are worked on at a time.
         report: called with the name of each step before it starts.
 
     Raises:
         UnsupportedError: the model cannot be compiled.
+        TargetError: the target's arena is not the caller's.
     """
+    require_io_memory(spec, io_memory)
     require_supported(model)
     family = family_build(spec)
     generate = partial(
@@ -107,6 +116,7 @@ def estimate(
         jobs=jobs,
         dump_stages=None,
         report=report,
+        io_memory=io_memory,
     )
     estimated = generate()
     placed = family.place(estimated.code, spec)
@@ -161,10 +171,11 @@ def _estimate(
 def _memory(spec: TargetSpec, placed: Fitted) -> list[Amount]:
     """The arena, and its part in each RAM of a board."""
     room = arena_room(spec) if spec.memory else {}
+    held = " with inputs and outputs" if placed.code.program.io_memory == "arena" else ""
     used = {region.name: region.size_bytes for region in placed.plan.regions}
     total = Amount(
         limit="ram_bytes",
-        what="arena" if spec.gpu is None else "arena in device memory",
+        what=f"arena{held}" if spec.gpu is None else "arena in device memory",
         need=sum(used.values()),
         error=0,
         most=spec.limits.ram_bytes,

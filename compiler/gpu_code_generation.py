@@ -12,7 +12,7 @@ from compiler.code_generation import EstimatedCode, GeneratedCode, Lowering, gen
 from compiler.device_compiler import DeviceImage, find_device_compiler
 from compiler.gpu_limits import check_device_limits, spilling
 from compiler.onnx_import.model import Model
-from compiler.program import CompiledKernel
+from compiler.program import CompiledKernel, IoMemory
 from compiler.target_spec import Precision, TargetSpec
 from compiler.tuning.store import Records
 
@@ -27,10 +27,11 @@ def generate_gpu_code(
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
+    io_memory: IoMemory = "caller",
 ) -> GeneratedCode:
     """As `code_generation.generate_code`; all kernels are one CUDA file, compiled by nvcc or NVRTC.
 
-    `exact` changes nothing: there is no Winograd here.
+    `exact` and `io_memory` change nothing: there is no Winograd here, and the arena is a session's.
 
     Args:
         precision: what tensor cores multiply; float32 uses none.
@@ -39,7 +40,7 @@ def generate_gpu_code(
         LimitError: a kernel needs more of a block than the GPU has.
         ToolchainError: there is no compiler for CUDA, or it fails.
     """
-    del exact
+    del exact, io_memory
     compiler = find_device_compiler()  # before time is spent on kernels
     from compiler.kernels.gpu.source import cuda_source
     from compiler.tvm_target import device_target
@@ -70,9 +71,10 @@ def estimate_gpu_code(
     jobs: int,
     dump_stages: Path | None,
     report: Callable[[str], None],
+    io_memory: IoMemory = "caller",
 ) -> EstimatedCode:
     """As `generate_gpu_code`, without compiling for the device: the size of its code is unknown."""
-    del exact
+    del exact, io_memory
     lowering = _lowering(spec, {}, precision)
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
     return EstimatedCode(code=code, code_error=None)

@@ -145,7 +145,7 @@ def _tried(tried: Sequence[str]) -> str:
 
 def largest_buffers(program: Program, plan: MemoryPlan) -> tuple[NamedSize, ...]:
     """Return the largest tensors of the arena."""
-    sizes = sorted(plan.buffers.items(), key=lambda item: (-item[1].size_bytes, item[0]))
+    sizes = sorted(plan.storages.items(), key=lambda item: (-item[1].size_bytes, item[0]))
     return tuple(
         NamedSize(
             name=program.values[value].onnx_name or f"value {value}", size_bytes=place.size_bytes
@@ -165,13 +165,13 @@ def largest_constants(program: Program) -> tuple[NamedSize, ...]:
 
 def peak_call(program: Program, plan: MemoryPlan) -> NamedSize | None:
     """Return the call during which most of the memory is in use, with the bytes; None of none."""
-    alive = lifetimes(program)
+    alive, places = lifetimes(program), plan.storages
     needs = [
         (
             -_size(
                 *_scratch(plan, index),
                 *(
-                    plan.buffers[storage]
+                    places[storage]
                     for storage, life in alive.items()
                     if life.first <= index <= life.last
                 ),
@@ -189,9 +189,10 @@ def peak_call(program: Program, plan: MemoryPlan) -> NamedSize | None:
 def _hungriest_calls(program: Program, plan: MemoryPlan) -> tuple[NamedSize, ...]:
     """Calls by the bytes of their own tensors and scratch, those of results in place once."""
     needs = []
+    places = plan.storages
     for index, call in enumerate(program.calls):
         storages = {program.values[v].storage for v in (*call.inputs, *call.outputs)}
-        blocks = [plan.buffers[s] for s in sorted(storages) if s in plan.buffers]
+        blocks = [places[s] for s in sorted(storages) if s in places]
         needs.append((-_size(*blocks, *_scratch(plan, index)), index))
     ranked = sorted(needs)[:_LARGEST]
     return tuple(

@@ -9,7 +9,7 @@ from pathlib import Path
 from compiler.artifact.names import symbol_prefix
 from compiler.code_generation import EstimatedCode, GeneratedCode, Lowering, generate_by
 from compiler.onnx_import.model import Model
-from compiler.program import CompiledKernel
+from compiler.program import CompiledKernel, IoMemory
 from compiler.target_spec import Precision, TargetSpec
 from compiler.toolchain import find_toolchain
 from compiler.tuning.store import Records
@@ -26,6 +26,7 @@ def generate_mcu_code(
     dump_stages: Path | None,
     report: Callable[[str], None],
     smaller: bool = False,
+    io_memory: IoMemory = "caller",
 ) -> GeneratedCode:
     """As `code_generation.generate_code`; kernels are C that the toolchain compiles, or LLVM's.
 
@@ -33,6 +34,8 @@ def generate_mcu_code(
 
     Args:
         smaller: less scratch and less code, more instructions for a run: always C, without vectors.
+        io_memory: "arena" gives inputs and outputs places among the buffers. Kernels then rely on
+            being called in order, as they are here, to write over what they have read.
     """
     del exact, precision
     from compiler.kernels.build_c import build_c_kernel
@@ -40,12 +43,12 @@ def generate_mcu_code(
 
     toolchain = find_toolchain(spec.toolchain.cc)
     if spec.has_llvm_kernels and not smaller:
-        lowering = _lowering(spec, partial(build_object_kernel, toolchain=toolchain))
+        lowering = _lowering(spec, partial(build_object_kernel, toolchain=toolchain), io_memory)
     else:
         spec = spec.with_c_kernels()
         prefix = symbol_prefix(model.name)
         build = partial(build_c_kernel, prefix=prefix, toolchain=toolchain, for_size=smaller)
-        lowering = _lowering(spec, build, smaller=smaller)
+        lowering = _lowering(spec, build, io_memory, smaller=smaller)
     return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
 
 
@@ -60,6 +63,7 @@ def estimate_mcu_code(
     dump_stages: Path | None,
     report: Callable[[str], None],
     smaller: bool = False,
+    io_memory: IoMemory = "caller",
 ) -> EstimatedCode:
     """As `generate_mcu_code`, without the target's toolchain.
 
@@ -77,13 +81,13 @@ def estimate_mcu_code(
     from compiler.kernels.work import KernelWork
 
     if spec.has_llvm_kernels and not smaller:
-        lowering = _lowering(spec, unlinked_object_kernel)
+        lowering = _lowering(spec, unlinked_object_kernel, io_memory)
         code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
         return EstimatedCode(code=code, code_error=LINK_ERROR)
     spec = spec.with_c_kernels()
     works: dict[str, KernelWork] = {}
     build = partial(estimate_c_kernel, works=works, code_factor=code_factor(spec))
-    lowering = _lowering(spec, build, smaller=smaller)
+    lowering = _lowering(spec, build, io_memory, smaller=smaller)
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
     run = sum((works[call.kernel] for call in code.program.calls), KernelWork())
     return EstimatedCode(
@@ -96,7 +100,11 @@ def estimate_mcu_code(
 
 
 def _lowering(
-    spec: TargetSpec, build: Callable[..., CompiledKernel], *, smaller: bool = False
+    spec: TargetSpec,
+    build: Callable[..., CompiledKernel],
+    io_memory: IoMemory,
+    *,
+    smaller: bool = False,
 ) -> Lowering:
     """What both do before a kernel's code: `build` makes or estimates it."""
     from compiler.stages.graph_stages import mcu_graph_stages
@@ -107,6 +115,7 @@ def _lowering(
     return Lowering(
         target=target,
         stages=partial(mcu_graph_stages, spec),
-        build=partial(build, target=target),
+        build=partial(build, target=target, in_order=io_memory == "arena"),
         rules=SMALL_MCU_RULES if smaller else None,
+        io_memory=io_memory,
     )

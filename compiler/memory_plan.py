@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.errors import LimitError
@@ -46,7 +46,7 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorPlace:
-    """Where in the memory of a run an input may lie: the run overwrites it."""
+    """Where in the memory of a run an input or output may lie: a run overwrites an input there."""
 
     region: int  # number of the region
     offset: int  # in bytes
@@ -63,17 +63,24 @@ class RegionUse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryPlan:
-    """Places for all storage that is not the caller's and not constant."""
+    """Places for all storage that is not constant, and the caller's if it has some in the arena."""
 
     regions: tuple[RegionUse, ...]  # those used, in rank order; the first one even if it is empty
     buffers: dict[int, Placement]  # by storage value id, kind BUFFER only
     inputs: dict[int, Placement]  # likewise, kind INPUT: where they may lie until they are read
+    outputs: dict[int, Placement]  # likewise, kind OUTPUT, from when they are written
     scratch: dict[int, tuple[Placement, ...]]  # by call index, order of KernelMemory.scratch_bytes
     worker_scratch: dict[int, Placement]  # by call index: worker 0's block
     worker_scratch_bytes: int  # largest block: what each further worker of a session needs
-    in_place: tuple[tuple[int, int], ...]  # (call index, storage value id of the input overwritten)
+    # (call index, storage value id of the input overwritten); the copies at the end are the last.
+    in_place: tuple[tuple[int, int], ...]
     arena_bytes: int  # all regions together
     lower_bound_bytes: int  # largest sum of live buffers, in place where legal, without scratch
+
+    @property
+    def storages(self) -> dict[int, Placement]:
+        """All places of tensors, by storage value id."""
+        return self.buffers | self.inputs | self.outputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,13 +102,14 @@ def plan_memory(
     """Return a plan in which no two blocks alive at the same call share bytes.
 
     The one exception is an output written over an input that dies in the same call, where the
-    kernel allows it. Regions are filled in rank order and spill into the next one.
+    kernel allows it. Regions are filled in rank order and spill into the next one. Inputs and
+    outputs have places like buffers if the program says so (`Program.io_memory`).
 
     Args:
         memory: what each kernel needs, by kernel name.
         buffer_alignment: largest alignment given to a block, in bytes.
         with_inputs: keep places for the model's inputs until they are read for the last time, so
-            that they need no memory beside the regions.
+            that they need no memory beside the regions, even if outputs have none.
 
     Raises:
         LimitError: the regions together are too small.
@@ -115,14 +123,18 @@ def plan_memory(
 
 
 def lower_bound_bytes(program: Program, memory: Mapping[str, KernelMemory]) -> int:
-    """Return the largest sum of live buffers, in place where legal: no plan needs less."""
+    """Return the largest sum of live storages, in place where legal: no plan needs less."""
     layout = _Layout(program, memory, largest_alignment=1)
     merges = _merges(program, memory, layout)
-    return largest_live_bytes(layout.blocks[: layout.buffer_block_count], merges)
+    return largest_live_bytes(layout.blocks[: layout.storage_block_count], merges)
 
 
 def lifetimes(program: Program) -> dict[int, _Lifetime]:
-    """Return when each arena buffer is alive, by storage value id."""
+    """Return when each storage of the arena is alive, by storage value id.
+
+    Those are buffers; with `Program.io_memory` "arena" also inputs, from the beginning on, and
+    outputs, to the end.
+    """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for position, call in enumerate(program.calls):
@@ -132,14 +144,23 @@ def lifetimes(program: Program) -> dict[int, _Lifetime]:
             last[program.values[value].storage] = position
     for copy in program.copies:
         last[program.values[copy.source].storage] = len(program.calls)
+    kinds = {ValueKind.BUFFER}
+    if program.io_memory == "arena":
+        kinds |= {ValueKind.INPUT, ValueKind.OUTPUT}
+        for port in program.inputs:
+            first[program.values[port.value].storage] = 0
+        for port in program.outputs:
+            storage = program.values[port.value].storage
+            first.setdefault(storage, len(program.calls))  # what a copy makes
+            last[storage] = len(program.calls)
     return {
-        storage: _Lifetime(first=first[storage], last=last[storage])
+        storage: _Lifetime(first=first[storage], last=last.get(storage, 0))
         for storage in sorted(first)
-        if program.values[storage].kind is ValueKind.BUFFER
+        if program.values[storage].kind in kinds
     }
 
 
-def _input_lifetimes(program: Program) -> dict[int, _Lifetime]:
+def _read_inputs(program: Program) -> dict[int, _Lifetime]:
     """Return when each input that is read at all is alive, by storage value id."""
     last: dict[int, int] = {}
     for position, call in enumerate(program.calls):
@@ -165,10 +186,14 @@ class _Layout:
         self.blocks: list[Block] = []
         self._largest_alignment = largest_alignment
         self.lifetimes = lifetimes(program)
-        held = _input_lifetimes(program) if with_inputs else {}
-        self.buffers = self._add_storages(program, self.lifetimes)
-        self.inputs = self._add_storages(program, held)
-        self.buffer_block_count = len(self.blocks)
+        self.buffers = self._add_kind(program, ValueKind.BUFFER)
+        self.inputs = self._add_kind(program, ValueKind.INPUT)
+        self.outputs = self._add_kind(program, ValueKind.OUTPUT)
+        # What a kernel may write over. An input with a place of its own stays as it is.
+        self.writable = self.buffers | self.inputs | self.outputs
+        if with_inputs and program.io_memory == "caller":
+            self.inputs = self._add_storages(program, _read_inputs(program))
+        self.storage_block_count = len(self.blocks)
         self.scratch: dict[int, tuple[int, ...]] = {}
         self.worker_scratch: dict[int, int] = {}
         for position, call in enumerate(program.calls):
@@ -185,6 +210,10 @@ class _Layout:
                     needs.worker_scratch_bytes,
                     SCRATCH_ELEMENT_BYTES,
                 )
+
+    def _add_kind(self, program: Program, kind: ValueKind) -> dict[int, int]:
+        lives = {s: life for s, life in self.lifetimes.items() if program.values[s].kind is kind}
+        return self._add_storages(program, lives)
 
     def _add_storages(self, program: Program, lives: Mapping[int, _Lifetime]) -> dict[int, int]:
         """Add a block for each storage; return them by storage value id."""
@@ -242,11 +271,27 @@ def _merges(
             ranked = sorted(set(sources), key=lambda s: (program.values[s].size_bytes, s))
             merges.append(
                 Merge(
-                    output=layout.buffers[output],
-                    inputs=tuple(layout.buffers[source] for source in ranked),
+                    output=layout.writable[output],
+                    inputs=tuple(layout.writable[source] for source in ranked),
                 )
             )
-    return tuple(merges)
+    return (*merges, *_merged_copies(program, layout))
+
+
+def _merged_copies(program: Program, layout: _Layout) -> Iterator[Merge]:
+    """Return the outputs that may lie where they would be copied from: inputs and buffers."""
+    sources = [program.values[copy.source].storage for copy in program.copies]
+    for copy, source in zip(program.copies, sources, strict=True):
+        read, made = program.values[copy.source], program.values[copy.destination]
+        if (
+            source in layout.writable
+            and copy.destination in layout.writable
+            and program.values[source].kind is not ValueKind.OUTPUT
+            and sources.count(source) == 1
+            and read.offset_bytes == 0
+            and program.values[source].size_bytes >= made.size_bytes
+        ):
+            yield Merge(output=layout.writable[copy.destination], inputs=(layout.writable[source],))
 
 
 def _may_overwrite(
@@ -258,7 +303,7 @@ def _may_overwrite(
     output: int,
 ) -> bool:
     """Whether the storage of an input is free to be written by this call."""
-    if source not in layout.buffers or output not in layout.buffers:
+    if source not in layout.writable or output not in layout.writable:
         return False  # the caller's memory or a constant
     operands = [program.values[value].storage for value in (*call.inputs, *call.outputs)]
     return (
@@ -279,7 +324,7 @@ def _check_limits(
         f"{region.name} {needed:,} of {region.size_bytes or 0:,} bytes"
         for region, needed in zip(regions, packing.used_bytes, strict=True)
     )
-    largest = sorted(layout.buffers, key=lambda s: (-program.values[s].size_bytes, s))
+    largest = sorted(layout.writable, key=lambda s: (-program.values[s].size_bytes, s))
     tensors = ", ".join(
         f"{value.onnx_name or f'value {value.id}'} {value.size_bytes:,} bytes"
         for value in (program.values[s] for s in largest[:LARGEST_TENSORS_NAMED])
@@ -307,7 +352,7 @@ def _plan(
             size_bytes=layout.blocks[block].size_bytes,
         )
 
-    storage_of = {block: storage for storage, block in layout.buffers.items()}
+    storage_of = {block: storage for storage, block in layout.writable.items()}
     return MemoryPlan(
         regions=tuple(
             RegionUse(name=region.name, size_bytes=used, alignment=region.alignment)
@@ -316,6 +361,7 @@ def _plan(
         ),
         buffers={storage: placement(block) for storage, block in layout.buffers.items()},
         inputs={storage: placement(block) for storage, block in layout.inputs.items()},
+        outputs={storage: placement(block) for storage, block in layout.outputs.items()},
         scratch={
             call: tuple(placement(block) for block in blocks)
             for call, blocks in layout.scratch.items()
@@ -332,5 +378,5 @@ def _plan(
             )
         ),
         arena_bytes=sum(packing.used_bytes),
-        lower_bound_bytes=largest_live_bytes(layout.blocks[: layout.buffer_block_count], merges),
+        lower_bound_bytes=largest_live_bytes(layout.blocks[: layout.storage_block_count], merges),
     )

@@ -16,12 +16,14 @@ from compiler.code_generation import GeneratedCode
 from compiler.errors import VerificationError
 from compiler.families import FamilyBuild, family_build
 from compiler.fit import Fitted
+from compiler.io_memory import require_io_memory
 from compiler.limits import check_library_limit, with_limits
 from compiler.onnx_import.integer_io import with_integer_io
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Io, Model
 from compiler.onnx_import.support import require_supported
 from compiler.precision import require_precision
+from compiler.program import IoMemory
 from compiler.running_limits import check_running_limits
 from compiler.target_spec import Precision, TargetSpec, load_target, required_cpu_features
 from compiler.toolchain import Toolchain, find_toolchain
@@ -63,6 +65,7 @@ def compile(  # the verb of the command line
     exact: bool = False,
     precision: Precision = "float32",
     io: Io = "model",
+    io_memory: IoMemory = "caller",
     records: str | Path | None = None,
     inputs: str | Path | Mapping[str, np.ndarray] | None = None,
     limits: Mapping[str, int] | None = None,
@@ -86,6 +89,8 @@ def compile(  # the verb of the command line
             target multiplies such numbers faster; sums are float32.
         io: "int8" leaves quantizers of float inputs and dequantizers of float outputs to the
             caller, who hands over integers; "model" takes and gives what the ONNX file says.
+        io_memory: "arena" gives inputs and outputs places in the arena, which later values reuse:
+            a run overwrites its inputs. For microcontrollers.
         records: a folder of tuning records; None uses no record.
         inputs: arrays for the check, or an .npz file with them; drawn from the model if None.
         limits: replace the target's limits, by name (``ram_bytes``).
@@ -102,6 +107,7 @@ def compile(  # the verb of the command line
     spec = target if isinstance(target, TargetSpec) else load_target(target)
     spec = with_limits(spec, limits or {})
     require_precision(spec, precision)
+    require_io_memory(spec, io_memory)
     family = family_build(spec)
     toolchain = find_toolchain(spec.toolchain.cc)
     report("load")
@@ -129,6 +135,7 @@ def compile(  # the verb of the command line
             "io": model.io,
             "weights": weights,
             "records": records is not None,
+            **({} if io_memory == "caller" else {"io_memory": io_memory}),
         },
         weights=weights,
         jobs=jobs,
@@ -146,6 +153,7 @@ def compile(  # the verb of the command line
             jobs=jobs,
             dump_stages=dump_folder,
             report=report,
+            io_memory=io_memory,
         )
         code = generate()
         report("plan-memory")

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
+from typing import Literal
 
 import numpy as np
 
+# Where inputs and outputs lie (--io-memory): in memory of the caller for as long as a run lasts, or
+# in the arena, where the memory plan gives them places among its buffers.
+IoMemory = Literal["caller", "arena"]
+
 
 class ValueKind(StrEnum):
-    """Who owns the bytes of a value."""
+    """Who owns the bytes of a value; of inputs and outputs see also `Program.io_memory`."""
 
     INPUT = "input"  # the caller; never written
     OUTPUT = "output"  # the caller; written by the kernel that produces it
@@ -132,6 +137,7 @@ class Program:
     outputs: tuple[Port, ...]
     float_quantizers: tuple[FloatQuantizer, ...] = ()
     integer_io: bool = False  # the caller quantizes and dequantizes (--io int8)
+    io_memory: IoMemory = "caller"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +146,8 @@ class KernelMemory:
 
     scratch_bytes: tuple[int, ...] = ()  # shared by all workers of one call, one pointer each
     worker_scratch_bytes: int = 0  # one block for each worker, one pointer
-    in_place: tuple[tuple[int, int], ...] = ()  # (input position, output position)
+    # (input position, output position). Code for a board may want work items in order for that.
+    in_place: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from compiler.artifact.manifest import Artifact
-from compiler.library_arrays import checked_inputs, tensor_specs
+from compiler.artifact.manifest import Artifact, TensorRecord
+from compiler.library_arrays import TensorSpec, checked_inputs, tensor_specs
 from compiler.pipeline import compile as compile_model
+from compiler.program import IoMemory
 from compiler.target_spec import RunnerSpec, TargetSpec, ToolchainSpec, load_target
 from tests.onnx_models import save
 
@@ -45,10 +46,18 @@ def host_vector_mcu_spec() -> TargetSpec:
     )
 
 
-def bare_artifact(model: onnx.ModelProto, folder: Path, spec: TargetSpec | None = None) -> Artifact:
+def bare_artifact(
+    model: onnx.ModelProto,
+    folder: Path,
+    spec: TargetSpec | None = None,
+    io_memory: IoMemory = "caller",
+) -> Artifact:
     """The artifact of a model for a microcontroller, not verified."""
     path = save(model, folder / "net.onnx")
-    return compile_model(path, target=spec or host_mcu_spec(), output=folder / "out", verify="skip")
+    spec = spec or host_mcu_spec()
+    return compile_model(
+        path, target=spec, output=folder / "out", io_memory=io_memory, verify="skip"
+    )
 
 
 def sources(artifact: Artifact) -> list[str]:
@@ -66,6 +75,51 @@ def run_bare(
 ) -> dict[str, np.ndarray]:
     """Compile the sources without a warning, and run the model once on memory of the caller."""
     manifest = artifact.manifest
+    given = checked_inputs(tensor_specs(manifest.inputs), inputs)
+    outputs = {s.name: np.empty(s.shape, s.array_dtype) for s in tensor_specs(manifest.outputs)}
+    run = getattr(built_library(artifact, folder), f"{manifest.symbol_prefix}_run")
+    arrays = (list(given), list(outputs.values()), regions_of(artifact))
+    assert run(*(ctypes.byref(_pointers(group)) for group in arrays)) == 0
+    return outputs
+
+
+def run_in_arena(
+    artifact: Artifact, sets: Sequence[Mapping[str, np.ndarray]], folder: Path
+) -> list[dict[str, np.ndarray]]:
+    """As `run_bare`, one set of inputs after another; inputs and outputs lie in the arena."""
+    manifest = artifact.manifest
+    regions = regions_of(artifact)
+
+    def placed(record: TensorRecord, spec: TensorSpec) -> np.ndarray:
+        assert record.place is not None
+        end = record.place.offset + record.size_bytes
+        region = regions[record.place.region]
+        return region[record.place.offset : end].view(spec.array_dtype).reshape(spec.shape)
+
+    ports = [
+        [placed(*pair) for pair in zip(records, tensor_specs(records), strict=True)]
+        for records in (manifest.inputs, manifest.outputs)
+    ]
+    run = getattr(built_library(artifact, folder), f"{manifest.symbol_prefix}_run")
+    results = []
+    for inputs in sets:
+        given = checked_inputs(tensor_specs(manifest.inputs), inputs)
+        for place, array in zip(ports[0], given, strict=True):
+            place[...] = array
+        assert run(*(ctypes.byref(_pointers(group)) for group in (*ports, regions))) == 0
+        made = zip(manifest.outputs, ports[1], strict=True)
+        results.append({record.name: array.copy() for record, array in made})
+    return results
+
+
+def regions_of(artifact: Artifact) -> list[np.ndarray]:
+    """Memory for each region of a run."""
+    return [_aligned(region.size_bytes) for region in artifact.manifest.memory.regions]
+
+
+def built_library(artifact: Artifact, folder: Path, *more: str) -> ctypes.CDLL:
+    """Compile the sources, and `more` files, without a warning to a shared library."""
+    manifest = artifact.manifest
     library = folder / "bare.so"
     flags = (*STRICT, "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-Iinclude", "-Isrc")
     define = f"-DTUNESMITH_PREFIX={manifest.symbol_prefix}"
@@ -77,17 +131,12 @@ def run_bare(
         str(library),
         *sources(artifact),
         *objects(artifact),
+        *more,
         "-lm",
     )
     done = subprocess.run(command, cwd=artifact.path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    given = checked_inputs(tensor_specs(manifest.inputs), inputs)
-    outputs = {s.name: np.empty(s.shape, s.array_dtype) for s in tensor_specs(manifest.outputs)}
-    regions = [_aligned(region.size_bytes) for region in manifest.memory.regions]
-    run = getattr(ctypes.CDLL(str(library)), f"{manifest.symbol_prefix}_run")
-    arrays = (list(given), list(outputs.values()), regions)
-    assert run(*(ctypes.byref(_pointers(group)) for group in arrays)) == 0
-    return outputs
+    return ctypes.CDLL(str(library))
 
 
 def _aligned(size_bytes: int) -> np.ndarray:

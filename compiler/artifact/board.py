@@ -72,11 +72,13 @@ def board_files(
     weight_bytes: int,
     *,
     kernel_files: Literal["c", "o"] = "c",
+    io_in_arena: bool = False,
 ) -> dict[str, str]:
     """Return the texts of all build files by their place in the artifact.
 
     Args:
         kernel_files: how names of kernels' files end: sources or objects.
+        io_in_arena: whether inputs and outputs lie in the memory that the caller gives.
     """
     link = render(
         "bare_link.ld.j2",
@@ -106,6 +108,8 @@ def board_files(
         "zephyr/CMakeLists.txt": render(
             "zephyr_CMakeLists.txt.j2", prefix=prefix, macro=macro, kernel_files=kernel_files
         ),
-        "zephyr/Kconfig": render("zephyr_Kconfig.j2", prefix=prefix, macro=macro),
+        "zephyr/Kconfig": render(
+            "zephyr_Kconfig.j2", prefix=prefix, macro=macro, io_in_arena=io_in_arena
+        ),
         "zephyr/module.yml": render("zephyr_module.yml.j2", prefix=prefix),
     }

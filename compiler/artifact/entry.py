@@ -88,18 +88,27 @@ class Tensor:
     shape: tuple[int, ...]
     scale: float | None
     zero_point: int
+    macro: str  # part of the names of its macros
     place: TensorPlace | None = None
 
 
 def input_tensors(model: Linkable) -> tuple[Tensor, ...]:
     """Return the C view of the inputs."""
-    program = model.program
-    names = [region.name for region in model.plan.regions]
-    places = {
-        storage: TensorPlace(region=names.index(placed.region), offset=placed.offset)
-        for storage, placed in model.plan.inputs.items()
+    places = _tensor_places(model.plan, model.plan.inputs)
+    return tensors(model.program, model.program.inputs, fallback="input", places=places)
+
+
+def output_tensors(model: Linkable) -> tuple[Tensor, ...]:
+    """Return the C view of the outputs."""
+    places = _tensor_places(model.plan, model.plan.outputs)
+    return tensors(model.program, model.program.outputs, fallback="output", places=places)
+
+
+def _tensor_places(plan: MemoryPlan, placed: Mapping[int, Placement]) -> dict[int, TensorPlace]:
+    return {
+        storage: TensorPlace(region=_region_index(plan, block), offset=block.offset)
+        for storage, block in placed.items()
     }
-    return tensors(program, program.inputs, fallback="input", places=places)
 
 
 def tensors(
@@ -116,13 +125,16 @@ def tensors(
         places: of values in the memory of a run, by id.
     """
     members = member_names((port.name for port in ports), fallback=fallback)
-    return tuple(
-        replace(_tensor(program.values[port.value], port, member), place=places.get(port.value))
-        for port, member in zip(ports, members, strict=True)
-    )
+    macros = member_names((member.upper() for member in members), fallback=fallback)
+    made = []
+    for port, member, macro in zip(ports, members, macros, strict=True):
+        value = program.values[port.value]
+        tensor = _tensor(value, port, member, macro)
+        made.append(replace(tensor, place=places.get(value.storage)))
+    return tuple(made)
 
 
-def _tensor(value: Value, port: Port, member: str) -> Tensor:
+def _tensor(value: Value, port: Port, member: str, macro: str) -> Tensor:
     quantization = port.quantization
     return Tensor(
         name=port.name,
@@ -133,6 +145,7 @@ def _tensor(value: Value, port: Port, member: str) -> Tensor:
         size_bytes=value.size_bytes,
         element_count=value.element_count,
         shape=value.shape,
+        macro=macro,
         scale=quantization.scale if quantization else None,
         zero_point=quantization.zero_point if quantization else 0,
     )
@@ -164,7 +177,10 @@ def header_source(model: Linkable) -> str:
 
 def example_source(model: Linkable) -> str:
     """Return a program that runs `model` on made-up inputs and prints its outputs."""
-    return render("main.c.j2" if model.sessions else "main_bare.c.j2", **_interface(model))
+    if model.sessions:
+        return render("main.c.j2", **_interface(model))
+    in_arena = model.program.io_memory == "arena"
+    return render("main_arena.c.j2" if in_arena else "main_bare.c.j2", **_interface(model))
 
 
 def _interface(model: Linkable) -> dict[str, object]:
@@ -173,7 +189,8 @@ def _interface(model: Linkable) -> dict[str, object]:
         "prefix": model.prefix,
         "macro": model.prefix.upper(),
         "inputs": input_tensors(model),
-        "outputs": tensors(model.program, model.program.outputs, fallback="output"),
+        "outputs": output_tensors(model),
+        "io_in_arena": model.program.io_memory == "arena",
         "regions": model.plan.regions,
         "sessions": model.sessions,
     }
@@ -276,8 +293,12 @@ def _port_index(program: Program, ports: tuple[Port, ...], storage: int) -> int:
 
 
 def _placed(plan: MemoryPlan, block: Placement, offset_bytes: int = 0) -> str:
-    index = next(i for i, region in enumerate(plan.regions) if region.name == block.region)
+    index = _region_index(plan, block)
     return f"(unsigned char *)frame->regions[{index}] + {block.offset + offset_bytes}"
+
+
+def _region_index(plan: MemoryPlan, block: Placement) -> int:
+    return next(i for i, region in enumerate(plan.regions) if region.name == block.region)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,7 +63,7 @@ class TensorRecord:
     dtype: str
     shape: tuple[int, ...]
     quantization: Quantization | None
-    place: TensorPlace | None = None  # of an input that may lie in the memory of a run
+    place: TensorPlace | None = None  # where it may lie in the memory of a run, if it may
 
     @property
     def size_bytes(self) -> int:
@@ -127,6 +127,11 @@ class Manifest:
     def has_integer_io(self) -> bool:
         """Whether the caller quantizes what is float in the ONNX file (``--io int8``)."""
         return bool(self.provenance.options.get("io", "model") == "int8")
+
+    @property
+    def has_io_in_arena(self) -> bool:
+        """Whether inputs and outputs have places in the arena (``--io-memory arena``)."""
+        return bool(self.provenance.options.get("io_memory", "caller") == "arena")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -56,8 +56,8 @@ def _port(port: Port) -> dict[str, Any]:
 def _value(model: Linkable, value: Value) -> dict[str, Any]:
     """Return a value; `region` and `offset` say where a buffer is, `offset` where a constant is.
 
-    `offset` counts from the start of the region or of the weights, `offset_bytes` from that of the
-    storage.
+    Inputs and outputs have both if they are planned like buffers. `offset` counts from the start of
+    the region or of the weights, `offset_bytes` from that of the storage.
     """
     entry: dict[str, Any] = {
         "id": value.id,
@@ -69,8 +69,10 @@ def _value(model: Linkable, value: Value) -> dict[str, Any]:
         "onnx_name": value.onnx_name,
         "channel_block": value.channel_block,
     }
-    if value.kind is ValueKind.BUFFER and value.storage in model.plan.buffers:
-        entry |= _place(model.plan.buffers[value.storage], value.offset_bytes)
+    plan = model.plan
+    planned = plan.storages if model.program.io_memory == "arena" else plan.buffers
+    if value.storage in planned:
+        entry |= _place(planned[value.storage], value.offset_bytes)
     if value.kind is ValueKind.CONSTANT:
         entry["offset"] = model.weights.offsets[value.storage] + value.offset_bytes
     return entry

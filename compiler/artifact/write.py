@@ -15,8 +15,8 @@ from compiler.artifact.entry import (
     example_source,
     header_source,
     input_tensors,
+    output_tensors,
     prefixed_symbol,
-    tensors,
 )
 from compiler.artifact.folder import replaced_folder
 from compiler.artifact.json_records import to_json
@@ -238,7 +238,7 @@ def manifest_of(
         target=target,
         runner=runner,
         inputs=tensor_records(input_tensors(model)),
-        outputs=tensor_records(tensors(model.program, model.program.outputs, fallback="output")),
+        outputs=tensor_records(output_tensors(model)),
         memory=memory_totals(model),
         cpu_features=features,
         provenance=provenance,

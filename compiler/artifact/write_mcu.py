@@ -119,6 +119,7 @@ def _write_sources(folder: Path, model: Linkable, board: Board) -> list[str]:
             code_bytes,
             len(model.weights.data),
             kernel_files="c" if all(kernel.source for kernel in _used(model)) else "o",
+            io_in_arena=model.program.io_memory == "arena",
         ),
     }
     called = _called_sources(model)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compiler.commands.io_memory_option import io_memory_option
 from compiler.commands.limit_option import limit_option
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import json_option, print_facts, print_json, progress_reporter
@@ -52,6 +53,7 @@ def _records(_context: click.Context, _parameter: click.Parameter, folder: Path)
     show_default=True,
     help="What the library takes and gives: as in MODEL, or integers where it quantizes at once.",
 )
+@io_memory_option
 @limit_option
 @click.option(
     "--weights",
@@ -132,7 +134,8 @@ def _print_summary(artifact: Artifact) -> None:
             ("weights", f"{totals['weight_bytes']:,} bytes"),
             (
                 "arena",
-                f"{totals['arena_bytes']:,} bytes (lower bound {bound:,}, Relax's plan {relax:,})",
+                f"{totals['arena_bytes']:,} bytes (lower bound {bound:,}, Relax's plan {relax:,})"
+                + (", inputs and outputs in it" if artifact.manifest.has_io_in_arena else ""),
             ),
             ("kernel calls", schedules or "none"),
             ("layout changes", f"{totals['layout_changes']}"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compiler.commands.io_memory_option import io_memory_option
 from compiler.commands.limit_option import limit_option
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import (
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from compiler.estimate import Amount, Estimate
     from compiler.limits import NamedSize
     from compiler.onnx_import.model import Model, TensorInfo
+    from compiler.program import IoMemory
     from compiler.target_spec import TargetSpec
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", metavar="NAME", help="Estimate what a build for this target needs.")
+@io_memory_option
 @limit_option
 @shape_option
 @value_option
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 def command(
     model: Path,
     target: str | None,
+    io_memory: IoMemory,
     limits: dict[str, int],
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, float | int | bool],
@@ -53,9 +57,11 @@ def command(
 
     if limits and target is None:
         raise click.UsageError("--limit is one of a target: give --target too")
-    spec = _spec(target, limits) if target else None
+    if io_memory != "caller" and target is None:
+        raise click.UsageError("--io-memory is one of a target: give --target too")
+    spec = _spec(target, limits, io_memory) if target else None
     loaded = load_model(model, shapes=shapes, values=values)
-    needs = _needs(loaded, spec) if spec else None
+    needs = _needs(loaded, spec, io_memory) if spec else None
     if as_json:
         print_json(_document(loaded, spec, needs))
         return
@@ -68,20 +74,25 @@ def command(
     _print_float_quantizers(loaded, needs)
 
 
-def _spec(target: str, limits: dict[str, int]) -> TargetSpec:
+def _spec(target: str, limits: dict[str, int], io_memory: IoMemory) -> TargetSpec:
+    from compiler.io_memory import require_io_memory
     from compiler.limits import with_limits
     from compiler.target_spec import load_target
 
-    return with_limits(load_target(target), limits)
+    spec = with_limits(load_target(target), limits)
+    require_io_memory(spec, io_memory)
+    return spec
 
 
-def _needs(model: Model, spec: TargetSpec) -> Estimate | UnsupportedError:
+def _needs(model: Model, spec: TargetSpec, io_memory: IoMemory) -> Estimate | UnsupportedError:
     """Return the needs of a build, or why there can be none."""
     from compiler.estimate import estimate
 
     with progress_reporter() as report:
         try:
-            return estimate(model, spec, jobs=os.cpu_count() or 1, report=report)
+            return estimate(
+                model, spec, io_memory=io_memory, jobs=os.cpu_count() or 1, report=report
+            )
         except UnsupportedError as refusal:
             return refusal
 

@@ -17,6 +17,7 @@ from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.integer_sums import INTEGER_FUNCTIONS
 from compiler.kernels.object_code import code_bytes, undefined_symbols
+from compiler.kernels.overlapping_pointers import with_overlapping_pointers
 from compiler.kernels.padded_copies import PAD_FUNCTION
 from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
@@ -113,27 +114,30 @@ def lower_kernel(
     target: tvm.target.Target,
     prefix: str = "",
     scalable: bool = False,
+    in_order: bool = False,
 ) -> LoweredKernel:
     """Return the functions of a scheduled kernel.
 
     Args:
         prefix: of the symbols of its phases, before the kernel's name.
         scalable: as `build_kernel` has it.
+        in_order: as `in_place_pairs` has it.
 
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library.
         LoweringError: TVM cannot lower it.
     """
     refuse_runtime_calls(func, name)
-    pairs = in_place_pairs(func, input_count)
+    pairs = in_place_pairs(func, input_count, in_order=in_order)
     if pairs:  # the two pointers may be equal: a compiler must not be told otherwise
         func = func.without_attr("tirx.noalias")
+    is_shared = target.kind.name == "llvm" and pairs != in_place_pairs(func, input_count)
     try:
         loops = lower_to_loops(func, without_scalable_vectors(target), scalable=scalable)
         kernel = cut_into_phases(as_phased_loops(loops))
         symbols = _symbols(prefix + name, kernel)
         functions = {
-            GlobalVar(symbol): expand_elementary(phase.func).with_attr("global_symbol", symbol)
+            GlobalVar(symbol): _phase_code(phase.func, is_shared).with_attr("global_symbol", symbol)
             for symbol, phase in zip(symbols, kernel.phases, strict=True)
         }
         lowered = lower_to_code(IRModule(functions), target)
@@ -151,6 +155,10 @@ def lower_kernel(
             in_place=pairs,
         ),
     )
+
+
+def _phase_code(func: PrimFunc, is_shared: bool) -> PrimFunc:
+    return expand_elementary(with_overlapping_pointers(func) if is_shared else func)
 
 
 def no_code(name: str, cause: Exception) -> LoweringError:

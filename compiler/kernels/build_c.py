@@ -28,6 +28,7 @@ def build_c_kernel(
     target: tvm.target.Target,
     toolchain: Toolchain,
     for_size: bool = False,
+    in_order: bool = False,
 ) -> CompiledKernel:
     """Return a scheduled kernel as C source and as the object that the toolchain makes of it.
 
@@ -36,13 +37,19 @@ def build_c_kernel(
         prefix: of the model: symbols start with it, so that several models fit one firmware.
         input_count: how many of the function's parameters are inputs; they come first.
         for_size: the source asks its compiler for small code.
+        in_order: as `in_place.in_place_pairs` has it.
 
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library, or there is no C for it.
         ToolchainError: the compiler refuses the source.
     """
     kernel = lower_kernel(
-        func, name=name, input_count=input_count, target=target, prefix=f"{prefix}__"
+        func,
+        name=name,
+        input_count=input_count,
+        target=target,
+        prefix=f"{prefix}__",
+        in_order=in_order,
     )
     functions = [
         c_function(phase_func, str(gvar.name_hint), input_count)

@@ -26,18 +26,22 @@ def build_object_kernel(
     outcome: ScheduleOutcome,
     target: tvm.target.Target,
     toolchain: Toolchain,
+    in_order: bool = False,
 ) -> CompiledKernel:
     """Return a scheduled kernel as an object that has nothing but the kernel in it.
 
     Args:
         name: C identifier; symbols of the phases start with it.
         input_count: how many of the function's parameters are inputs; they come first.
+        in_order: as `in_place.in_place_pairs` has it.
 
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library, or TVM has no code for it.
         ToolchainError: the toolchain does not link the object, which is of another processor.
     """
-    kernel = lower_kernel(func, name=name, input_count=input_count, target=target)
+    kernel = lower_kernel(
+        func, name=name, input_count=input_count, target=target, in_order=in_order
+    )
     symbols = [phase.symbol for phase in kernel.phases]
     code = _only(symbols, llvm_object(kernel, name, target), toolchain)
     return kernel.compiled(name, outcome, code)
@@ -50,12 +54,15 @@ def unlinked_object_kernel(
     input_count: int,
     outcome: ScheduleOutcome,
     target: tvm.target.Target,
+    in_order: bool = False,
 ) -> CompiledKernel:
     """As `build_object_kernel` without a toolchain: the object holds more than the kernel.
 
     `code_bytes` are those of the kernel's functions.
     """
-    kernel = lower_kernel(func, name=name, input_count=input_count, target=target)
+    kernel = lower_kernel(
+        func, name=name, input_count=input_count, target=target, in_order=in_order
+    )
     code = llvm_object(kernel, name, target)
     sizes = function_bytes(code)
     own = sum(sizes[phase.symbol] for phase in kernel.phases)

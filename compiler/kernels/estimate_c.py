@@ -39,17 +39,21 @@ def estimate_c_kernel(
     target: tvm.target.Target,
     works: MutableMapping[str, KernelWork],
     code_factor: float = 1.0,
+    in_order: bool = False,
 ) -> CompiledKernel:
     """Return a scheduled kernel without code, but for how many bytes of it there will be.
 
     Args:
         works: the kernel's counts are put there.
         code_factor: of the target, `code_factor`.
+        in_order: as `in_place.in_place_pairs` has it.
 
     Raises:
         UnsupportedError: the kernel needs TVM's runtime library, or TVM cannot lower it.
     """
-    kernel = lower_kernel(func, name=name, input_count=input_count, target=target)
+    kernel = lower_kernel(
+        func, name=name, input_count=input_count, target=target, in_order=in_order
+    )
     extents = {phase.symbol: phase.extent for phase in kernel.phases}
     work = sum(
         (

@@ -10,13 +10,23 @@ from tvm import s_tir, tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
+from compiler.kernels.ascending import writes_ascending
+from compiler.program import ELEMENT_BYTES
 
-def in_place_pairs(func: PrimFunc, input_count: int) -> tuple[tuple[int, int], ...]:
+
+def in_place_pairs(
+    func: PrimFunc, input_count: int, *, in_order: bool = False
+) -> tuple[tuple[int, int], ...]:
     """Return (input, output) positions that may be one memory block.
 
     That is legal if every element of the input is read only by the block that writes the output,
     only to compute the element at the same place, and nothing else is written by the kernel: then
     no order of the loops reads an element after it was overwritten.
+
+    Args:
+        in_order: work items run one after another on one thread, from the first. Then bytes may
+            also be written over wider elements, in ascending order: byte i lies in the element
+            i // width, which was read for the byte of its own number, at most i.
     """
     outputs = list(func.params)[input_count:]
     if len(outputs) != 1:
@@ -26,7 +36,8 @@ def in_place_pairs(func: PrimFunc, input_count: int) -> tuple[tuple[int, int], .
         return ()
     pairs = []
     for position, parameter in enumerate(list(func.params)[:input_count]):
-        if not _same_layout(parameter, outputs[0]):
+        is_shrunk = in_order and _shrinks_to_bytes(parameter, outputs[0])
+        if not _same_layout(parameter, outputs[0]) and not (is_shrunk and writes_ascending(func)):
             continue
         readers = _blocks_that(func, parameter, write=False)
         same_block = len(readers) == 1 and readers[0].same_as(writers[0])
@@ -36,8 +47,17 @@ def in_place_pairs(func: PrimFunc, input_count: int) -> tuple[tuple[int, int], .
 
 
 def _same_layout(one: Any, other: Any) -> bool:
+    return _same_shape(one, other) and str(one.ty.dtype) == str(other.ty.dtype)
+
+
+def _shrinks_to_bytes(source: Any, destination: Any) -> bool:
+    """Whether elements become bytes, the one type by which C may look at what has another."""
+    return _same_shape(source, destination) and ELEMENT_BYTES.get(str(destination.ty.dtype)) == 1
+
+
+def _same_shape(one: Any, other: Any) -> bool:
     shapes = [[int(extent) for extent in buffer.ty.shape] for buffer in (one, other)]
-    return shapes[0] == shapes[1] and str(one.ty.dtype) == str(other.ty.dtype)
+    return shapes[0] == shapes[1]
 
 
 def _blocks_that(func: PrimFunc, buffer: Any, *, write: bool) -> list[Any]:

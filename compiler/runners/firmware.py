@@ -24,7 +24,7 @@ from compiler.runners.firmware_program import (
     build_model_firmware,
     loaded_bytes,
 )
-from compiler.runners.instruction_counter import InstructionCounter
+from compiler.runners.instruction_counter import MOST_COUNTED_RUNS, InstructionCounter
 from compiler.runners.machine import Machine
 from compiler.runners.qemu_system import find_board
 from compiler.runners.runner import Arrays, KernelSymbol, RunnerResult
@@ -101,7 +101,10 @@ class FirmwareRunner(ClosedOnExit):
         counter: InstructionCounter | None = None,
     ) -> int:
         """Run the firmware and return how many bytes of stack a run of the model took at most."""
-        (self._folder / _JOB).write_bytes(struct.pack("<3I", len(sets), runs, counter is None))
+        # Written as often in all counts: what writing takes is then in none of their differences.
+        writes = runs if counter is None else MOST_COUNTED_RUNS
+        job = struct.pack("<4I", len(sets), runs, counter is None, writes)
+        (self._folder / _JOB).write_bytes(job)
         write_sets(self._folder / _INPUTS, sets)
         options = counter.emulator_options if counter else ()
         self._board.run(MODEL_FIRMWARE, self._folder, options)

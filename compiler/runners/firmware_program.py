@@ -81,6 +81,7 @@ def _model_tables(artifact: Artifact) -> str:
     lines.append(f"static void *const model_regions[] = {{{names or '0'}}};")
     for word, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         lines += _tensor_table(word, tensors, [region.name for region in regions])
+    lines.append(f"#define INPUTS_ARE_OVERWRITTEN {int(any(t.place for t in manifest.inputs))}")
     return "\n".join(lines) + "\n"
 
 

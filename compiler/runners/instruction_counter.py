@@ -15,6 +15,7 @@ from compiler.toolchain import find_toolchain, run_tool
 INSTRUCTIONS = "count_instructions"  # one number: all of them
 # All; those that use a z register of SVE; those that use a vector of Advanced SIMD. AArch64 only.
 VECTORS = "count_vectors"
+MOST_COUNTED_RUNS = 2
 _HEADER, _COUNT = "qemu_plugin.h", "instructions.txt"
 # Which version of its plugin interface QEMU wants: version 1 was refused from QEMU 9.0 on.
 _FIRST_WITHOUT_VERSION_1 = 9
@@ -71,7 +72,7 @@ class InstructionCounter:
     def numbers_of_one_run(self, start: Callable[[int], object]) -> tuple[int, ...]:
         """As `of_one_run`, all numbers that the plugin counts."""
         counts = []
-        for runs in (1, 2):
+        for runs in range(1, MOST_COUNTED_RUNS + 1):
             start(runs)
             counts.append(tuple(map(int, (self.folder / _COUNT).read_text("ascii").split())))
         return tuple(two - one for one, two in zip(*counts, strict=True))

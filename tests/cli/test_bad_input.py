@@ -222,6 +222,13 @@ BAD_COMPILES = {
         why="reads it as float",
         fix="compile without --io int8",
     ),
+    "no-arena-of-the-caller": BadCompile(
+        prepare=_nothing,
+        more=("--io-memory", "arena"),
+        what="target host has no --io-memory arena",
+        why="a session owns its arena and hands it to nobody",
+        fix="leave out --io-memory, or choose one of: cortex-m0plus,",
+    ),
     "no-compiler-on-the-path": BadCompile(
         prepare=_no_programs,
         environment={"PATH": "empty", "CC": ""},

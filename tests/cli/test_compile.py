@@ -46,6 +46,18 @@ def test_summary(tunesmith: Tunesmith, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc")
+def test_summary_says_that_inputs_and_outputs_are_counted(
+    tunesmith: Tunesmith, tmp_path: Path
+) -> None:
+    save(conv_net_model(), tmp_path / "net.onnx")
+    words = ("compile", "net.onnx", "--target", "cortex-m4f", "-o", "out", "--no-verify")
+    outcome = tunesmith(*words, "--io-memory", "arena")
+    assert outcome.code == 0, outcome.stderr
+    facts = dict(line.split(maxsplit=1) for line in outcome.stdout.splitlines())
+    assert facts["arena"].endswith("), inputs and outputs in it")
+
+
 def test_summary_as_json(tunesmith: Tunesmith, tmp_path: Path) -> None:
     save(conv_net_model(), tmp_path / "net.onnx")
     words = ("compile", "net.onnx", "--target", "x86-64-v3", "-o", "out", "--no-verify", "--json")

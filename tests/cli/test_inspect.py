@@ -129,6 +129,16 @@ def test_limits_given_by_the_user(tunesmith: Tunesmith, tmp_path: Path) -> None:
     assert ["schedules", "smaller,", "slower", "code:"] in [row[:4] for row in rows]
 
 
+def test_inputs_and_outputs_in_the_arena(tunesmith: Tunesmith, tmp_path: Path) -> None:
+    save(conv_model(), tmp_path / "m.onnx")
+    outcome = tunesmith("inspect", "m.onnx", "--target", "cortex-m4f", "--io-memory", "arena")
+    assert outcome.code == 0, outcome.stderr
+    rows = [line.split() for line in outcome.stdout.splitlines()]
+    (ram,) = (row for row in rows if row[:1] == ["ram_bytes"])
+    assert ram[1:5] == ["arena", "with", "inputs", "and"]
+    assert ["largest", "tensors", "y", "(1,024", "bytes),", "x", "(768", "bytes)"] in rows
+
+
 def test_a_model_that_cannot_be_compiled(tunesmith: Tunesmith, tmp_path: Path) -> None:
     nodes = [helper.make_node("NonZero", ["x"], ["y"], name="find")]
     model = make_model(
@@ -179,6 +189,13 @@ def test_shape_and_value(tunesmith: Tunesmith, tmp_path: Path) -> None:
         (["m.onnx", "--shape", "x=1", "--shape", "x=2"], 2, "input 'x' is given twice"),
         (["m.onnx", "--value", "x=abc"], 2, "write NAME=16000"),
         (["m.onnx", "--limit", "ram_bytes=1"], 2, "--limit is one of a target"),
+        (["m.onnx", "--io-memory", "arena"], 2, "--io-memory is one of a target"),
+        (["m.onnx", "--io-memory", "heap", "--target", "host"], 2, "'heap' is not one of"),
+        (
+            ["m.onnx", "--io-memory", "arena", "--target", "x86-64-v3"],
+            1,
+            "target x86-64-v3 has no --io-memory arena",
+        ),
         (["m.onnx", "--target", "host", "--limit", "ram=1"], 2, "'ram' is no limit"),
         (["m.onnx", "--target", "host", "--limit", "ram_bytes=1k"], 2, "a whole number"),
         (

@@ -88,6 +88,62 @@ def test_cortex_m4_firmware_agrees_with_onnxruntime(artifact: Artifact) -> None:
     assert 100 < result.stack_bytes < 2_000
 
 
+def test_firmware_with_inputs_and_outputs_in_the_arena(artifact: Artifact, tmp_path: Path) -> None:
+    """Sets are read from where a run has overwritten the one before, also when runs are counted."""
+    path = artifact.path.parent / "net.onnx"
+    made = compile_model(
+        path, target="cortex-m4f", output=tmp_path / "out", io_memory="arena", verify="skip"
+    )
+    sets = [draw_inputs(load_model(path), seed) for seed in (3, 4)]
+    with open_runner(artifact) as runner, open_runner(made) as in_arena:
+        apart, held = runner.run(sets, count=True), in_arena.run(sets, count=True)
+    for one, other in zip(apart.outputs, held.outputs, strict=True):
+        np.testing.assert_array_equal(one["y"], other["y"])
+    assert apart.instruction_count is not None
+    assert held.instruction_count is not None
+    # Only code that may work in place differs, not the work: softmax takes its row again.
+    assert abs(held.instruction_count - apart.instruction_count) < apart.instruction_count / 100
+    given = made.manifest.inputs[0]
+    assert given.place is not None
+    assert (
+        made.manifest.memory.arena_bytes < artifact.manifest.memory.arena_bytes + given.size_bytes
+    )
+
+
+# Arena of TensorFlow Lite for microcontrollers with CMSIS-NN: the inputs and outputs are in it.
+TFLM_ARENA_BYTES = {
+    ("cortex-m4f", "mlperf_tiny_ad_autoencoder"): 5_616,
+    ("cortex-m4f", "mlperf_tiny_ic_resnet8"): 55_008,
+    ("cortex-m4f", "mlperf_tiny_kws_dscnn"): 22_944,
+    ("cortex-m4f", "mlperf_tiny_vww_mobilenetv1"): 165_344,
+    ("cortex-m55", "mlperf_tiny_ad_autoencoder"): 12_304,
+    ("cortex-m55", "mlperf_tiny_ic_resnet8"): 55_040,
+    ("cortex-m55", "mlperf_tiny_kws_dscnn"): 27_472,
+    ("cortex-m55", "mlperf_tiny_vww_mobilenetv1"): 165_408,
+}
+
+
+@pytest.mark.emulator
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "name"), TFLM_ARENA_BYTES)
+def test_ram_of_quantized_models_with_float_inputs(
+    target: str, name: str, models: Path, tmp_path: Path
+) -> None:
+    needs_tools(target)
+    path = models / f"{name}_qdq8.onnx"
+    most = TFLM_ARENA_BYTES[target, name] * 9 // 10
+    made = compile_model(
+        path,
+        target=target,
+        output=tmp_path / "out",
+        io_memory="arena",
+        limits={"ram_bytes": most},
+        verify="require",
+    )
+    assert json.loads(made.verification_path.read_text())["status"] == "passed"
+    assert all(tensor.place for tensor in (*made.manifest.inputs, *made.manifest.outputs))
+
+
 def test_kernels_are_checked_one_by_one_in_the_firmware(artifact: Artifact) -> None:
     model = load_model(artifact.path.parent / "net.onnx")
     result = check(artifact.path, model, per_kernel=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 from hypothesis import given, settings
@@ -59,6 +60,32 @@ def test_no_order_needs_less(builder: Builder) -> None:
     every = permutations(range(len(program.calls)))
     best = min(_peak(program, builder, order) for order in every if _valid(program, order))
     assert _peak(program, builder, found) == best
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks())
+def test_no_order_needs_less_with_inputs_and_outputs(builder: Builder) -> None:
+    program = replace(builder.program(), io_memory="arena")
+    ordered = order_calls(program, builder.memory)
+    problem = call_order_module._problem(program, builder.memory)
+    found = tuple(program.calls.index(call) for call in ordered.calls)
+    every = permutations(range(len(program.calls)))
+    peaks = [call_order_module._peak(problem, order) for order in every if _valid(program, order)]
+    assert call_order_module._peak(problem, found) == min(peaks)
+
+
+def test_what_an_input_and_an_output_take_counts() -> None:
+    """One call ends the large input, the other makes the large output: in that order."""
+    builder = Builder()
+    inputs = [builder.value(ValueKind.INPUT, count) for count in (10, 1000)]
+    outputs = [builder.value(ValueKind.OUTPUT, count) for count in (1000, 10)]
+    for given_value, made in zip(inputs, outputs, strict=True):
+        builder.call([given_value], [made], NOTHING)
+    program = replace(builder.program(), io_memory="arena")
+    assert order_calls(builder.program(), builder.memory) == builder.program()
+    ordered = order_calls(program, builder.memory)
+    assert ordered.calls == program.calls[::-1]
+    assert plan_memory(ordered, builder.memory).lower_bound_bytes == 4 * (10 + 1000 + 10)
 
 
 def _wide_then_narrow() -> Builder:

@@ -70,7 +70,8 @@ def programs(draw: st.DrawFn) -> Builder:
 def live_bytes(program: Program, plan: MemoryPlan) -> list[tuple[int, int, str, Placement]]:
     """First position, last position, label and place of every block, worked out independently."""
     blocks = []
-    for storage, place in (plan.buffers | plan.inputs).items():
+    end = len(program.calls)
+    for storage, place in plan.storages.items():
         uses = [
             position
             for position, call in enumerate(program.calls)
@@ -78,9 +79,11 @@ def live_bytes(program: Program, plan: MemoryPlan) -> list[tuple[int, int, str, 
             if program.values[value].storage == storage
         ]
         if any(program.values[copy.source].storage == storage for copy in program.copies):
-            uses.append(len(program.calls))
+            uses.append(end)
+        if storage in plan.outputs:
+            uses.append(end)  # read by the caller, whether a call or a copy made it
         first = 0 if storage in plan.inputs else min(uses)
-        blocks.append((first, max(uses), f"v{storage}", place))
+        blocks.append((first, max(uses, default=0), f"v{storage}", place))
     for call, places in plan.scratch.items():
         blocks += [(call, call, f"scratch{call}.{n}", place) for n, place in enumerate(places)]
     for call, place in plan.worker_scratch.items():
@@ -104,8 +107,11 @@ def check_plan(builder: Builder, plan: MemoryPlan) -> None:
     }
     assert set(plan.buffers) == owners
     in_place = set(plan.in_place)
+    given_first = {f"v{storage}" for storage in plan.inputs}
     for a, b in combinations(live_bytes(program, plan), 2):
-        first, second = sorted((a, b), key=lambda block: (block[0], -block[1]))
+        first, second = sorted(
+            (a, b), key=lambda block: (block[0], block[2] not in given_first, -block[1])
+        )
         if second[0] > first[1] or not overlap(first[3], second[3]):
             continue
         # Only legal if the second one is born where the first one dies, over its first bytes.
@@ -123,6 +129,12 @@ def check_plan(builder: Builder, plan: MemoryPlan) -> None:
 
 def check_in_place(builder: Builder, position: int, storage: int) -> None:
     program = builder.program()
+    if position == len(program.calls):  # an output where it would be copied from
+        copied = [program.values[copy.source] for copy in program.copies]
+        (source,) = [value for value in copied if value.storage == storage]
+        assert source.offset_bytes == 0
+        assert source.kind is not ValueKind.OUTPUT
+        return
     call = program.calls[position]
     operands = [program.values[v].storage for v in (*call.inputs, *call.outputs)]
     assert operands.count(storage) == 1
@@ -149,6 +161,74 @@ def test_inputs_lie_beside_what_is_alive_with_them(builder: Builder) -> None:
     given = {program.values[port.value].storage for port in program.inputs}
     assert set(plan.inputs) == read & given
     check_plan(builder, plan)
+
+
+@settings(max_examples=150, deadline=None)
+@given(builder=programs(), fast_bytes=st.sampled_from([0, 1500, None]))
+def test_inputs_and_outputs_lie_among_the_buffers(builder: Builder, fast_bytes: int | None) -> None:
+    program = replace(builder.program(), io_memory="arena")
+    fast = Region(name="fast", size_bytes=fast_bytes, alignment=16)
+    slow = Region(name="slow", size_bytes=None, alignment=32)
+    plan = plan_memory(program, builder.memory, (fast, slow))
+    assert set(plan.inputs) == {program.values[port.value].storage for port in program.inputs}
+    assert set(plan.outputs) == {program.values[port.value].storage for port in program.outputs}
+    check_plan(builder, plan)
+    apart = plan_memory(builder.program(), builder.memory)
+    assert (apart.inputs, apart.outputs) == ({}, {})
+    assert set(apart.buffers) == set(plan.buffers)
+
+
+def test_a_chain_in_place_needs_no_more_than_its_input() -> None:
+    """From the input's first byte to the output's last one."""
+    builder = Builder()
+    previous = builder.value(ValueKind.INPUT, 100)
+    for kind, count in ((ValueKind.BUFFER, 100), (ValueKind.BUFFER, 50), (ValueKind.OUTPUT, 25)):
+        made = builder.value(kind, count)
+        builder.call([previous], [made], KernelMemory(in_place=((0, 0),)))
+        previous = made
+    plan = plan_memory(replace(builder.program(), io_memory="arena"), builder.memory)
+    assert plan.arena_bytes == plan.lower_bound_bytes == 400
+    assert plan.in_place == ((0, 0), (1, 1), (2, 2))
+    assert {place.offset for place in plan.storages.values()} == {0}
+
+
+def test_an_input_that_is_read_again_is_not_written_over() -> None:
+    builder = Builder()
+    source, first = builder.value(ValueKind.INPUT, 100), builder.value(ValueKind.BUFFER, 100)
+    builder.call([source], [first], KernelMemory(in_place=((0, 0),)))
+    last = builder.value(ValueKind.OUTPUT, 100)
+    builder.call([first, source], [last], KernelMemory(in_place=((1, 0),)))
+    plan = plan_memory(replace(builder.program(), io_memory="arena"), builder.memory)
+    assert plan.in_place == ((1, source),)
+    assert plan.arena_bytes == 800
+
+
+def _copied(*offsets: int) -> MemoryPlan:
+    """Outputs of 100 numbers that are parts of an input of 200, from these bytes on."""
+    builder = Builder()
+    source = builder.value(ValueKind.INPUT, 200)
+    for offset in offsets:
+        part = builder.value(ValueKind.INPUT, 100, storage=source, offset_bytes=offset)
+        builder.copies.append(Copy(source=part, destination=builder.value(ValueKind.OUTPUT, 100)))
+    program = builder.program()
+    program = replace(program, inputs=program.inputs[:1], io_memory="arena")
+    return plan_memory(program, builder.memory)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "arena_bytes", "in_place"),
+    [
+        ((0,), 800, ((0, 0),)),
+        ((400,), 1200, ()),  # it would begin in the middle
+        ((0, 400), 1600, ()),  # one lies there: then the other could not be copied after it
+        ((0, 0), 1600, ()),  # no two outputs are in one place
+    ],
+)
+def test_an_output_lies_where_it_would_be_copied_from(
+    offsets: tuple[int, ...], arena_bytes: int, in_place: tuple[tuple[int, int], ...]
+) -> None:
+    plan = _copied(*offsets)
+    assert (plan.arena_bytes, plan.in_place) == (arena_bytes, in_place)
 
 
 def test_an_input_shares_its_bytes_with_later_buffers() -> None:

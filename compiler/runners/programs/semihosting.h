@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 enum { SYS_OPEN = 1, SYS_CLOSE = 2, SYS_WRITE0 = 4, SYS_WRITE = 5, SYS_READ = 6,
-       SYS_EXIT_EXTENDED = 0x20 };
+       SYS_SEEK = 0x0A, SYS_EXIT_EXTENDED = 0x20 };
 enum { MODE_READ = 1, MODE_WRITE = 5 }; /* rb, wb */
 
 static intptr_t semihosting(intptr_t operation, const void *argument)
@@ -66,6 +66,16 @@ static void transfer(int operation, intptr_t file, const void *data, uint32_t si
     words[2] = size;
     if (size != 0 && semihosting(operation, words) != 0) {
         stop("a file is too short or cannot be written\n", 2);
+    }
+}
+
+static __attribute__((unused)) void seek(intptr_t file, uint32_t position)
+{
+    uintptr_t words[2];
+    words[0] = (uintptr_t)file;
+    words[1] = position;
+    if (semihosting(SYS_SEEK, words) != 0) {
+        stop("a file is too short\n", 2);
     }
 }
 
