@@ -59,6 +59,11 @@ class LlvmSpec:
         return self.is_aarch64 and "dotprod" in aarch64_features(self.cpu, self.features)
 
     @property
+    def has_riscv_vectors(self) -> bool:
+        """Whether it has RISC-V's vectors of 128 bits or more (V)."""
+        return self.architecture.startswith("riscv") and "+v" in self.features
+
+    @property
     def is_macos(self) -> bool:
         return "-apple-" in self.triple
 

@@ -56,8 +56,10 @@ SUMS = "tunesmith.sums"
 DOT_STEP = "tunesmith.dot-step"
 # Loop annotation: positions of a row that is copied as int16, for a function of the runtime.
 WIDENED_ROW = "tunesmith.widened-row"
-# The like for sums of small integers, in registers of a known length.
+# The like for sums of small integers; the number says what the machine has: dot products, products
+# of int8 in 16 bits (Arm without dot products), or RISC-V's vectors.
 INTEGER_SUMS = "tunesmith.integer-sums"
+DOTS, NARROW_PAIRS, RISCV_VECTORS = 1, 2, 3
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"
 # Attention of one chunk of rows, all but the output as [*batch, chunk, ..., vector, lane].

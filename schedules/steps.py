@@ -215,16 +215,18 @@ def mark_sums(
     nest: Sequence[Any],
     lane: int,
     annotation: str = roles.SUMS,
+    number: int = 1,
 ) -> None:
     """Order a sum's loops as `nest` and mark them for a function of the runtime.
 
     Args:
         depth: how many loops around the nest there are.
         lane: which loop of the nest is the marked one; loops outside it run once.
+        number: of the mark; not 0.
     """
     sch.reorder(*nest)
     start = sch.decompose_reduction(block, nest[0])
-    sch.annotate(nest[lane], annotation, 1)
+    sch.annotate(nest[lane], annotation, number)
     sch.annotate(list(sch.get_loops(start))[depth + lane], annotation, 0)
 
 

@@ -54,15 +54,18 @@ _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 RUNTIME_FUNCTION_FILES = {
     "tunesmith_dot_depthwise": "dot_depthwise.c",
     "tunesmith_dot_sums": "dot_sums.c",
+    "tunesmith_narrow_depthwise": "narrow_depthwise.c",
     "tunesmith_narrow_sums": "narrow_sums.c",
     "tunesmith_pair_depthwise": "pair_depthwise.c",
     "tunesmith_pair_planes": "pair_rows.c",
     "tunesmith_pair_rows": "pair_rows.c",
     "tunesmith_pair_sums": "pair_sums.c",
-    "tunesmith_wide_depthwise": "wide_depthwise.c",
+    "tunesmith_rvv_depthwise": "rvv_depthwise.c",
+    "tunesmith_rvv_sums": "rvv_sums.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
     "tunesmith_sve_pad": "sve_pad.c",
     "tunesmith_sve_sums": "sve_sums.c",
+    "tunesmith_wide_sums": "wide_sums.c",
 }
 _BUILD_FOLDER = "build"
 

@@ -2,7 +2,7 @@
 
 A schedule leaves a nest of loops marked `roles.INTEGER_SUMS`, and here it becomes one call with the
 nest's extents and strides, as `scalable_sums` does it for float32. The type of the inputs and the
-products of a step say which function it is.
+products of a step say which function it is; of depthwise sums, the number of the mark.
 """
 
 from __future__ import annotations
@@ -17,17 +17,27 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.kernels.scalable_sums import coefficients, first_address, nest_of
-from schedules.roles import INTEGER_SUMS
+from schedules.roles import DOTS, INTEGER_SUMS, NARROW_PAIRS, RISCV_VECTORS
 
 DOT_FUNCTION = "tunesmith_dot_sums"  # int8, four products a lane
 NARROW_FUNCTION = "tunesmith_narrow_sums"  # int8, eight products of a lane together
-DOT_DEPTHWISE_FUNCTION = "tunesmith_dot_depthwise"  # int8, one input for each lane
-WIDE_DEPTHWISE_FUNCTION = "tunesmith_wide_depthwise"  # int16 inputs, one for each lane
-INTEGER_FUNCTIONS = frozenset(
-    {DOT_FUNCTION, NARROW_FUNCTION, DOT_DEPTHWISE_FUNCTION, WIDE_DEPTHWISE_FUNCTION}
-)
+WIDE_FUNCTION = "tunesmith_wide_sums"  # int16 inputs, one after another
+RISCV_FUNCTION = "tunesmith_rvv_sums"  # int8 inputs, one after another
 DOT_LANES = (4, 8, 16)
-DOT_GROUP, NARROW_GROUP = 4, 8
+# By products of a lane that lie together, and the type of the inputs; weights are int8.
+_FUNCTIONS = {
+    (4, "int8"): DOT_FUNCTION,
+    (8, "int8"): NARROW_FUNCTION,
+    (1, "int16"): WIDE_FUNCTION,
+    (1, "int8"): RISCV_FUNCTION,
+}
+# Sums of int8 with one input for each lane, by the number of the mark.
+_DEPTHWISE_FUNCTIONS = {
+    DOTS: "tunesmith_dot_depthwise",
+    NARROW_PAIRS: "tunesmith_narrow_depthwise",
+    RISCV_VECTORS: "tunesmith_rvv_depthwise",
+}
+INTEGER_FUNCTIONS = frozenset({*_FUNCTIONS.values(), *_DEPTHWISE_FUNCTIONS.values()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +50,6 @@ class _Loop:
     weights: int
 
 
-# Types of inputs and weights.
-_KINDS = {
-    DOT_FUNCTION: [("int8", "int8")],
-    NARROW_FUNCTION: [("int8", "int8")],
-    DOT_DEPTHWISE_FUNCTION: [("int8", "int8")],
-    WIDE_DEPTHWISE_FUNCTION: [("int16", "int8")],
-}
 _ONCE = _Loop(1, 0, 0, 0)
 
 
@@ -93,13 +96,13 @@ def _call(marked: Any) -> Any | None:
     kinds = tuple(str(load.source.ty.dtype) for load in loads[1:])
     if lane.sums != 1 or len(columns) > 1 or columns[0].weights:
         return None
-    narrow = bool(summed) and summed[-1].extent == NARROW_GROUP
-    function = NARROW_FUNCTION if narrow else DOT_FUNCTION
+    function = _FUNCTIONS.get((lane.weights, kinds[0]))
     numbers = _dot(lane, columns[0], summed)
     if lane.inputs:
-        function = DOT_DEPTHWISE_FUNCTION if kinds[0] == "int8" else WIDE_DEPTHWISE_FUNCTION
+        mark = int(marked.annotations[INTEGER_SUMS])
+        function = _DEPTHWISE_FUNCTIONS[mark] if kinds[0] == "int8" else None
         numbers = _depthwise(lane, columns[0], summed)
-    if numbers is None or kinds not in _KINDS[function]:
+    if numbers is None or function is None or kinds[1] != "int8":
         return None
     words = [tirx.const(number, "int32") for number in numbers]
     pointers = [first_address(load, variables) for load in loads]
@@ -107,11 +110,12 @@ def _call(marked: Any) -> Any | None:
 
 
 def _dot(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
-    """Extents and strides in the order of `dot_sums.c` and `narrow_sums.c`."""
-    *summed, inner = summed or [_ONCE]
-    group = inner.extent
-    if group not in (DOT_GROUP, NARROW_GROUP) or inner != _Loop(group, 0, 1, 1):
-        return None
+    """Extents and strides in the order of `dot_sums.c` and its like."""
+    group = lane.weights
+    if group > 1:
+        *summed, inner = summed or [_ONCE]
+        if inner != _Loop(group, 0, 1, 1):
+            return None
     if lane.extent not in DOT_LANES or lane != _Loop(lane.extent, 1, 0, group):
         return None
     chunk = _Loop(1, 0, group, group * lane.extent)
@@ -130,7 +134,7 @@ def _dot(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | Non
 
 
 def _depthwise(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
-    """Extents and strides in the order of `dot_depthwise.c` and `wide_depthwise.c`."""
+    """Extents and strides in the order of `dot_depthwise.c` and its like."""
     if lane != _Loop(lane.extent, 1, 1, 1) or len(summed) > 2:
         return None
     tap_y, tap_x = [_ONCE] * (2 - len(summed)) + list(summed)

@@ -1,4 +1,4 @@
-"""Convolution of int8 on 64-bit Arm: its sums are a function of the runtime."""
+"""Convolution of int8 on 64-bit Arm and RISC-V with vectors: sums by a function of the runtime."""
 
 from __future__ import annotations
 
@@ -24,30 +24,46 @@ LANES = (4, 8, 16)  # of the runtime's function
 def dot_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Leave the sums of a run of columns to a function of the runtime; it is marked.
 
-    Matches: as `integer_conv2d`, rows of int8, weights in groups of four, or eight.
+    Matches: as `integer_conv2d`, rows and weights as `sums_by_function` has them.
     before: for n, y, x, o, lane: for ky, kx, c: acc;   for n, y, x, o: epilogue
     after:  parallel n, chunk of y: (copy the rows needed; for y, o, x/tile: (marked: for lane, x,
               ky, kx, c: acc;   for x: vectorized lane: epilogue))
             where nothing is copied, tiles of channels and columns are shared too
     """
-    if not spec.llvm.is_aarch64:
-        return None
     kernel = fused_sum(func, role=roles.INTEGER_CONV2D, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
         return None
-    if not sums_int8_dots(kernel, spec):
+    if not sums_by_function(kernel, spec):
         return None
     _schedule(kernel, spec)
     return kernel.sch
 
 
-def sums_int8_dots(kernel: FusedSum, spec: TargetSpec) -> bool:
-    """Whether both operands are int8, packed as the runtime's function reads them."""
+def sums_by_function(kernel: FusedSum, spec: TargetSpec) -> bool:
+    """Whether operands are packed as a function of the runtime reads them."""
     sch, main = kernel.sch, kernel.main
-    group = 4 if spec.llvm.sums_fours else 8  # products of a step, or of two registers' halves
-    kinds = [str(read.source.ty.dtype) for read in sch.get(main).reads]
-    packed = [int(extent) for extent in sch.get(main).reads[1].source.ty.shape][-2:]
-    return kinds == ["int8", "int8"] and packed[0] in LANES and packed[1] == group
+    if len(sch.get(main).reads) != 2:
+        return False
+    rows, weights = (read.source.ty for read in sch.get(main).reads)
+    lanes, group = (int(extent) for extent in weights.shape[-2:])
+    known = (group, str(rows.dtype)) in function_kinds(spec)
+    return known and str(weights.dtype) == "int8" and lanes in LANES
+
+
+def function_kinds(spec: TargetSpec) -> tuple[tuple[int, str], ...]:
+    """Products of a lane that lie together, and type of the rows, of the runtime's functions."""
+    if spec.llvm.sums_fours:
+        return ((4, "int8"),)
+    if spec.llvm.is_aarch64:  # products of two registers' halves, or one by one
+        return ((8, "int8"), (1, "int16"))
+    return ((1, "int8"),) if spec.llvm.has_riscv_vectors else ()
+
+
+def machine_mark(spec: TargetSpec) -> int:
+    """The number of the mark for the runtime's functions."""
+    if spec.llvm.has_riscv_vectors:
+        return roles.RISCV_VECTORS
+    return roles.DOTS if spec.llvm.sums_fours else roles.NARROW_PAIRS
 
 
 def run_of(columns: int, lanes: int, spec: TargetSpec) -> int:
@@ -97,7 +113,8 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.vectorize(lane)
     *single, columns_loop, one, lane, tap_y, tap_x, group, inner = list(sch.get_loops(conv))[depth:]
     nest = (*single, one, lane, columns_loop, tap_y, tap_x, group, inner)
-    steps.mark_sums(sch, conv, depth, nest, len(single) + 1, roles.INTEGER_SUMS)
+    mark = machine_mark(spec)
+    steps.mark_sums(sch, conv, depth, nest, len(single) + 1, roles.INTEGER_SUMS, mark)
 
 
 def place_sums(sch: s_tir.Schedule, block: Any, loop: Any) -> int:

@@ -1,4 +1,4 @@
-"""Matrix product of int8 on 64-bit Arm: sums by a function of the runtime."""
+"""Matrix product of int8 on 64-bit Arm and RISC-V with vectors: sums by the runtime."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.dot_conv2d import place_sums, run_of, sums_int8_dots
+from schedules.cpu.dot_conv2d import machine_mark, place_sums, run_of, sums_by_function
 from schedules.fused import FusedSum, fused_sum
 
 
 def dot_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Leave the sums of a run of rows to a function of the runtime; it is marked.
 
-    Matches: as `integer_matmul`, rows of int8 and panels in groups of four.
+    Matches: as `integer_matmul`, rows and panels as `sums_by_function` has them.
     before: for m, n, lane: for k: acc;   for m, n: epilogue
     after:  parallel m/tile, n: (marked: for lane, m, k: acc;   for m: vectorized lane: epilogue)
             where rows are copied, tiles of them are shared
     """
-    if not spec.llvm.is_aarch64:
-        return None
     kernel = fused_sum(func, role=roles.INTEGER_MATMUL, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 2:
         return None
-    if not sums_int8_dots(kernel, spec):
+    if not sums_by_function(kernel, spec):
         return None
     _schedule(kernel, spec)
     return kernel.sch
@@ -49,4 +47,4 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.vectorize(lane)
     rows_loop, one, lane, chunk, inner = list(sch.get_loops(product))[depth:]
     nest = (one, lane, rows_loop, chunk, inner)
-    steps.mark_sums(sch, product, depth, nest, 1, roles.INTEGER_SUMS)
+    steps.mark_sums(sch, product, depth, nest, 1, roles.INTEGER_SUMS, machine_mark(spec))

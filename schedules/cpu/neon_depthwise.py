@@ -1,4 +1,4 @@
-"""Depthwise convolution of small integers on 64-bit Arm: sums by a function of the runtime."""
+"""Depthwise convolution of int8 on 64-bit Arm and RISC-V with vectors: sums by the runtime."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.dot_conv2d import place_sums, rows_of_item, run_of
+from schedules.cpu.dot_conv2d import function_kinds, machine_mark, place_sums, rows_of_item, run_of
 from schedules.cpu.integer_conv2d import copy_rows
 from schedules.fused import FusedSum, fused_sum
 
-LANES = 8  # of a register of int16
+LANES = 8  # of sums that are made together
 PART_VECTORS = 4  # of the epilogue, 16 channels each, in a work item
 
 
 def neon_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Leave the sums of a run of columns to a function of the runtime; it is marked.
 
-    Matches: as `integer_depthwise`, rows of int16, or of int8 where four
-              products are one step, one output for each input channel.
+    Matches: as `integer_depthwise`, rows and weights of int8, one output for each input channel.
     before: for n, y, x, c: for ky, kx: acc;   for n, y, x, c: epilogue
     after:  parallel n, part of c, chunk of y: (copy the rows needed; for y, x/tile: (marked: for c,
               x, ky, kx: acc;   for x: vectorized c: epilogue))
     """
-    if not spec.llvm.is_aarch64:
+    if not function_kinds(spec):
         return None
     kernel = fused_sum(func, role=roles.INTEGER_DEPTHWISE, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) != 4:
@@ -32,8 +31,7 @@ def neon_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     sch, main = kernel.sch, kernel.main
     kinds = [str(read.source.ty.dtype) for read in sch.get(main).reads]
     channels = [int(read.source.ty.shape[-1]) for read in sch.get(main).reads]
-    rows = ("int16", "int8") if spec.llvm.sums_fours else ("int16",)
-    if kinds[0] not in rows or kinds[1] != "int8" or channels[0] != channels[1]:
+    if kinds != ["int8", "int8"] or channels[0] != channels[1]:
         return None
     _schedule(kernel, spec)
     return sch
@@ -56,10 +54,12 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     if kernel.before is not None:
         copy_rows(sch, kernel.before, shared, spec)
     sch.parallel(shared)
-    steps.vectorize_with_tail(sch, channel, 2 * LANES)
+    # A narrower vector that divides the channels: LLVM makes a tail of the epilogue one by one.
+    width = steps.vector_width(part, 2 * LANES)
+    steps.vectorize_with_tail(sch, channel, width if width >= LANES else 2 * LANES)
     *single, columns_loop, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
     nest = (*single, lane, columns_loop, tap_y, tap_x)
-    steps.mark_sums(sch, conv, depth, nest, len(single), roles.INTEGER_SUMS)
+    steps.mark_sums(sch, conv, depth, nest, len(single), roles.INTEGER_SUMS, machine_mark(spec))
 
 
 def part_of(channels: int) -> int:

@@ -20,77 +20,116 @@ typedef struct nest {
 } nest;
 
 #define COLUMNS(OP) OP(0) OP(1) OP(2) OP(3)
-#define START(c)                                                                                 \
-    int32x4_t a##c##_0 = none, a##c##_1 = none, a##c##_2 = none, a##c##_3 = none;
+#define SUMS(c) int32x4_t a##c##_0, a##c##_1, a##c##_2, a##c##_3;
+#define ZERO(c) a##c##_0 = a##c##_1 = a##c##_2 = a##c##_3 = vdupq_n_s32(0);
 #define STORE(c)                                                                                 \
     if (c < columns) {                                                                           \
         vst1q_s32(sums + c * n->sums_column,                                                     \
                   vpaddq_s32(vpaddq_s32(a##c##_0, a##c##_1), vpaddq_s32(a##c##_2, a##c##_3)));   \
     }
-#define WEIGHTS(l) const int8x8_t w##l = vld1_s8(from + 8 * l);
-#define MORE_WEIGHTS(l) const int8x8_t v##l = vld1_s8(from + n->weight_chunk + 8 * l);
-#define TWO(c, l)                                                                                \
-    a##c##_##l = vpadalq_s16(a##c##_##l, vmlal_s8(vmull_s8(w##l, one), v##l, other));
-#define ONE(c, l) a##c##_##l = vpadalq_s16(a##c##_##l, vmull_s8(w##l, one));
-#define TWO_CHUNKS(c)                                                                            \
+/* What a column reads is loaded when the sums of the one before it are done: compilers would load
+ * for all columns first, for which there are no registers. They would also compute pointers of
+ * columns from each other, where each can grow by itself as it is read. */
+#define KEEP(c)                                                                                  \
+    __asm__ volatile("" : "+w"(a##c##_0), "+w"(a##c##_1), "+w"(a##c##_2), "+w"(a##c##_3),        \
+                          "+r"(at##c) : : "memory");
+#define POINT(c) const int8_t *at##c = at + (c < columns ? c * (int64_t)n->in_column : 0);
+#define PAIR(l) vmlal_s8(vmull_s8(w.val[l], one), v.val[l], other)
+#define SINGLE(l) vmull_s8(w.val[l], one)
+#define ADD(c, l, PRODUCTS) a##c##_##l = vpadalq_s16(a##c##_##l, PRODUCTS(l));
+#define FIRST(c, l, PRODUCTS) a##c##_##l = vpaddlq_s16(PRODUCTS(l));
+#define TWO_CHUNKS(c, SUM)                                                                       \
     if (c < columns) {                                                                           \
-        const int8x8_t one = vld1_s8(at + c * n->in_column);                                     \
-        const int8x8_t other = vld1_s8(at + c * n->in_column + 8);                               \
-        TWO(c, 0) TWO(c, 1) TWO(c, 2) TWO(c, 3)                                                  \
+        const int8x8_t one = vld1_s8(at##c), other = vld1_s8(at##c + 8);                         \
+        at##c += 16;                                                                             \
+        SUM(c, 0, PAIR) SUM(c, 1, PAIR) SUM(c, 2, PAIR) SUM(c, 3, PAIR)                          \
+        KEEP(c)                                                                                  \
     }
-#define ONE_CHUNK(c)                                                                             \
+#define ONE_CHUNK(c, SUM)                                                                        \
     if (c < columns) {                                                                           \
-        const int8x8_t one = vld1_s8(at + c * n->in_column);                                     \
-        ONE(c, 0) ONE(c, 1) ONE(c, 2) ONE(c, 3)                                                  \
+        const int8x8_t one = vld1_s8(at##c);                                                     \
+        SUM(c, 0, SINGLE) SUM(c, 1, SINGLE) SUM(c, 2, SINGLE) SUM(c, 3, SINGLE)                  \
+        KEEP(c)                                                                                  \
+    }
+#define OF_COLUMNS(STEP, SUM) STEP(0, SUM) STEP(1, SUM) STEP(2, SUM) STEP(3, SUM)
+#define TWO(SUM)                                                                                 \
+    {                                                                                            \
+        const int8x8x4_t w = vld1_s8_x4(from), v = vld1_s8_x4(from + n->weight_chunk);           \
+        from += 2 * n->weight_chunk;                                                             \
+        OF_COLUMNS(TWO_CHUNKS, SUM)                                                              \
+    }
+#define ONE(SUM)                                                                                 \
+    {                                                                                            \
+        const int8x8x4_t w = vld1_s8_x4(from);                                                   \
+        OF_COLUMNS(ONE_CHUNK, SUM)                                                               \
     }
 
-/* `columns` is a constant wherever this is called: what it leaves out is no code. */
+/* `columns` and `one_tap` are constants wherever this is called: what they leave out is no code. */
 ALWAYS_INLINE void tile(int32_t *sums, const int8_t *in, const int8_t *weights, const nest *n,
-                        const int columns)
+                        const int columns, const int one_tap)
 {
-    const int32x4_t none = vdupq_n_s32(0);
+    const int32_t taps_y = one_tap ? 1 : n->taps_y, taps_x = one_tap ? 1 : n->taps_x;
     int32_t y, x, i;
-    COLUMNS(START)
-    for (y = 0; y < n->taps_y; y++) {
-        for (x = 0; x < n->taps_x; x++) {
+    COLUMNS(SUMS)
+    if (!one_tap) {
+        COLUMNS(ZERO)
+    }
+    for (y = 0; y < taps_y; y++) {
+        for (x = 0; x < taps_x; x++) {
             const int8_t *at = in + y * n->in_y + x * n->in_x;
             const int8_t *from = weights + y * n->weight_y + x * n->weight_x;
-            for (i = n->chunks >> 1; i > 0; i--) {
-                WEIGHTS(0) WEIGHTS(1) WEIGHTS(2) WEIGHTS(3)
-                MORE_WEIGHTS(0) MORE_WEIGHTS(1) MORE_WEIGHTS(2) MORE_WEIGHTS(3)
-                COLUMNS(TWO_CHUNKS)
-                at += 16;
-                from += 2 * n->weight_chunk;
+            COLUMNS(POINT)
+            i = n->chunks;
+            if (one_tap) {
+                if (i == 1) {
+                    ONE(FIRST)
+                    break;
+                }
+                TWO(FIRST)
+                i -= 2;
             }
-            if (n->chunks & 1) {
-                WEIGHTS(0) WEIGHTS(1) WEIGHTS(2) WEIGHTS(3)
-                COLUMNS(ONE_CHUNK)
+            for (; i > 1; i -= 2) {
+                TWO(ADD)
+            }
+            if (i > 0) {
+                ONE(ADD)
             }
         }
     }
     COLUMNS(STORE)
 }
 
-static void strip(int32_t *sums, const int8_t *in, const int8_t *weights, const nest *given,
-                  int32_t columns)
+ALWAYS_INLINE void strip(int32_t *sums, const int8_t *in, const int8_t *weights, const nest n,
+                         int32_t columns, const int one_tap)
 {
-    const nest n = *given;
     for (; columns >= 4; columns -= 4) {
-        tile(sums, in, weights, &n, 4);
+        tile(sums, in, weights, &n, 4, one_tap);
         sums += 4 * n.sums_column;
         in += 4 * n.in_column;
     }
     switch (columns) {
     case 1:
-        tile(sums, in, weights, &n, 1);
+        tile(sums, in, weights, &n, 1, one_tap);
         break;
     case 2:
-        tile(sums, in, weights, &n, 2);
+        tile(sums, in, weights, &n, 2, one_tap);
         break;
     case 3:
-        tile(sums, in, weights, &n, 3);
+        tile(sums, in, weights, &n, 3, one_tap);
         break;
     }
+}
+
+static void strip_of_one_tap(int32_t *sums, const int8_t *in, const int8_t *weights, const nest *n,
+                             int32_t columns)
+{
+    strip(sums, in, weights, *n, columns, 1);
+}
+
+static void strip_of_taps(int32_t *sums, const int8_t *in, const int8_t *weights, const nest *n,
+                          int32_t columns)
+{
+    strip(sums, in, weights, *n, columns, 0);
 }
 
 TS_HIDDEN void TS_NAME(tunesmith_narrow_sums)(
@@ -106,6 +145,10 @@ TS_HIDDEN void TS_NAME(tunesmith_narrow_sums)(
         n.taps_x = 1;
     }
     for (lane = 0; lane < lanes; lane += LANES) {
-        strip(sums + lane, in, weights + 8 * lane, &n, columns);
+        if (n.taps_y == 1 && n.taps_x == 1) {
+            strip_of_one_tap(sums + lane, in, weights + 8 * lane, &n, columns);
+        } else {
+            strip_of_taps(sums + lane, in, weights + 8 * lane, &n, columns);
+        }
     }
 }

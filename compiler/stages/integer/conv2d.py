@@ -87,7 +87,9 @@ def _convolved(
 ) -> Integers:
     """Sums of a convolution of images, requantized, channels last."""
     scales = of_axis(weights, 0) * data.scale
-    dot = context.dot.of_depthwise if sig.is_depthwise else context.dot
+    dot = context.dot.for_sums(sig.in_channels // sig.groups, weights.values)
+    if sig.is_depthwise:
+        dot = context.dot.of_depthwise
     shifted = data.zero + row_shift(data.integers.dtype, data.zero, dot)
     values = weights.values.reshape(sig.out_channels, -1)
     units = folded_bias(of_channels(bias, sig.out_channels), scales, shifted, values.sum(axis=1))
@@ -125,15 +127,14 @@ def integer_transposed_convolution(
     form = _spread(call, data.integers.shape, weights.values.shape)
     channels = form.sig.out_channels
     scales = np.resize(of_axis(weights, 1), channels) * data.scale
-    shifted = data.zero + row_shift(data.integers.dtype, data.zero, context.dot)
+    dot = context.dot.for_sums(form.sig.in_channels // groups, weights.values)
+    shifted = data.zero + row_shift(data.integers.dtype, data.zero, dot)
     flipped = flipped_weight(weights.values, groups)
     values = flipped.reshape(channels, -1)
     units = folded_bias(of_channels(bias, channels), scales, shifted, values.sum(axis=1))
     refuse_overflow(units, np.abs(values).sum(axis=1))
-    packed = pack_integer_conv2d_weight(
-        narrowest(flipped, context.dot.least_weight), form.sig, context.dot
-    )
-    compute = partial(integer_conv2d_transpose, form=form, dot=context.dot, zero=data.zero)
+    packed = pack_integer_conv2d_weight(narrowest(flipped, dot.least_weight), form.sig, dot)
+    compute = partial(integer_conv2d_transpose, form=form, dot=dot, zero=data.zero)
     name = "integer_conv2d_transpose"
     sums = context.emit_te(compute, data.integers.last, relax.const(packed), name=name)
     made = context.requantize(sums, units, scales / to.quantizer.scale, to)

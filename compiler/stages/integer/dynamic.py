@@ -53,10 +53,10 @@ def integer_sums_of_product(
         return None
     depth, columns = weights.shape
     shape = shape_of(call)
-    dot = context.dot
+    dot = context.dot.for_sums(depth, weights)
     given = rewritten(left.data)
     rows = context.emit(relax.op.reshape(given, (prod(shape[:-1]), depth)))
-    packed = relax.const(pack_integer_right(narrowest(weights), dot))
+    packed = relax.const(pack_integer_right(narrowest(weights, dot.least_weight), dot))
     compute = partial(integer_matmul, columns=columns, dot=dot, zero=0)
     sums = context.emit_te(compute, rows, packed, name="integer_matmul")
     zero = relax.const(np.zeros((), np.int32)) if left.zero is None else rewritten(left.zero)

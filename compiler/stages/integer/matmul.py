@@ -35,18 +35,17 @@ def integer_product(
     data = context.needed(call.args[0])
     depth, columns = weights.values.shape
     scales = of_axis(weights, 1) * data.scale
-    shifted = data.zero + row_shift(data.integers.dtype, data.zero, context.dot)
+    dot = context.dot.for_sums(depth, weights.values)
+    shifted = data.zero + row_shift(data.integers.dtype, data.zero, dot)
     sums_of_weights = weights.values.sum(axis=0)
     units = folded_bias(of_channels(bias, columns), scales, shifted, sums_of_weights)
     refuse_overflow(units, np.abs(weights.values).sum(axis=0))
-    packed = relax.const(
-        pack_integer_right(narrowest(weights.values, context.dot.least_weight), context.dot)
-    )
+    packed = relax.const(pack_integer_right(narrowest(weights.values, dot.least_weight), dot))
     shape = data.integers.shape
     rows = data.integers.plain
     if len(shape) != 2:
         rows = context.emit(relax.op.reshape(rows, (prod(shape[:-1]), depth)))
-    compute = partial(integer_matmul, columns=columns, dot=context.dot, zero=data.zero)
+    compute = partial(integer_matmul, columns=columns, dot=dot, zero=data.zero)
     sums = context.emit_te(compute, rows, packed, name="integer_matmul")
     made = context.requantize(sums, units, scales / to.quantizer.scale, to)
     return _in_shape(context, made, shape_of(call))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.target_spec import TargetSpec
 from schedules.cpu.dot_step import sums_fours, sums_pairs
 
 # Sums that share an input that is loaded, where a register holds one number.
 SCALAR_LANES = 4
+# Of a group of products: below it, products one by one take fewer instructions (0.31 to 0.25 each).
+EMPTY_SHARE = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +39,16 @@ class IntegerDot:
     # Lanes may be halved down to this where that leaves fewer of them empty.
     least_lanes: int | None = None
     least_weight: int = -128  # of weights in int8; where one is less, they are int16
+    # One product a step: for depths that would be filled up with zeros, and for lesser weights.
+    otherwise: IntegerDot | None = None
+
+    def for_sums(self, depth: int, weights: np.ndarray) -> IntegerDot:
+        """The like for sums over so many channels, by these weights."""
+        if self.otherwise is None:
+            return self
+        mostly_empty = depth < EMPTY_SHARE * self.group
+        beyond = int(weights.min(initial=0)) < self.least_weight
+        return self.otherwise if mostly_empty or beyond else self
 
     def for_depth(self, depth: int) -> IntegerDot:
         """The like for sums of so many products that lie together."""
@@ -85,15 +99,17 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
         return IntegerDot(
             lanes=16, group=4, row_dtype="int8", depthwise_row_dtype="int8", least_lanes=4
         )
-    if spec.llvm.is_aarch64:  # two products in 16 bits; depthwise, differences to the zero point
+    if spec.llvm.is_aarch64:  # two products in 16 bits
         return IntegerDot(
             lanes=16,
             group=8,
             row_dtype="int8",
-            depthwise_row_dtype="int16",
             least_lanes=4,
             least_weight=-127,
+            otherwise=IntegerDot(lanes=16, row_dtype="int16", least_lanes=4),
         )
+    if spec.llvm.has_riscv_vectors:  # four registers of sums side by side, or fewer
+        return IntegerDot(lanes=16, row_dtype="int8", least_lanes=4)
     lanes = spec.lanes(dtype_bits=32)
     if sums_fours(spec):
         return IntegerDot(lanes=lanes, group=4, row_dtype="uint8")
