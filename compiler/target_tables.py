@@ -64,6 +64,11 @@ class LlvmSpec:
         return self.architecture.startswith("riscv") and "+v" in self.features
 
     @property
+    def multiplies_matrices(self) -> bool:
+        """Whether one instruction multiplies matrices of int8, 2 x 8 by 8 x 2 (Arm `smmla`)."""
+        return self.is_aarch64 and "i8mm" in aarch64_features(self.cpu, self.features)
+
+    @property
     def is_macos(self) -> bool:
         return "-apple-" in self.triple
 

@@ -60,6 +60,8 @@ WIDENED_ROW = "tunesmith.widened-row"
 # of int8 in 16 bits (Arm without dot products), or RISC-V's vectors.
 INTEGER_SUMS = "tunesmith.integer-sums"
 DOTS, NARROW_PAIRS, RISCV_VECTORS = 1, 2, 3
+# The like in registers of a length that only the processor knows.
+SCALABLE_INTEGER_SUMS = "tunesmith.scalable-integer-sums"
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"
 # Attention of one chunk of rows, all but the output as [*batch, chunk, ..., vector, lane].

@@ -27,6 +27,8 @@ from schedules.cpu.neon_depthwise import neon_depthwise
 from schedules.cpu.rows import rows
 from schedules.cpu.scalable_conv2d import scalable_conv2d
 from schedules.cpu.scalable_depthwise_conv2d import scalable_depthwise_conv2d
+from schedules.cpu.scalable_dot_conv2d import scalable_dot_conv2d
+from schedules.cpu.scalable_dot_matmul import scalable_dot_matmul
 from schedules.cpu.scalable_matmul import scalable_matmul
 from schedules.cpu.winograd import winograd
 from schedules.cuda.depthwise_conv2d import depthwise_conv2d as gpu_depthwise_conv2d
@@ -72,10 +74,12 @@ CPU_RULES = (
     Rule("depthwise-conv2d", depthwise_conv2d),
     Rule("scalable-matmul", scalable_matmul),
     Rule("matmul", matmul),
+    Rule("scalable-dot-conv2d", scalable_dot_conv2d),
     Rule("dot-conv2d", dot_conv2d),
     Rule("integer-conv2d", integer_conv2d),
     Rule("neon-depthwise", neon_depthwise),
     Rule("integer-depthwise", integer_depthwise),
+    Rule("scalable-dot-matmul", scalable_dot_matmul),
     Rule("dot-matmul", dot_matmul),
     Rule("integer-matmul", integer_matmul),
     Rule("rows", rows),

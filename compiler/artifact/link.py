@@ -24,7 +24,10 @@ _DOT = ("-mcpu=generic+dotprod",)
 _ABOVE_BASELINE = {
     "dot_depthwise.c": _DOT,
     "dot_sums.c": _DOT,
+    "mm_sums.c": ("-mcpu=generic+i8mm",),
     "sve_depthwise.c": _SVE,
+    "sve_dot_sums.c": _SVE,
+    "sve_mm_sums.c": ("-mcpu=generic+sve+i8mm",),
     "sve_pad.c": _SVE,
     "sve_sums.c": _SVE,
 }

@@ -52,6 +52,8 @@ _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
 RUNTIME_FUNCTION_FILES = {
+    "tunesmith_mm_sums": "mm_sums.c",
+    "tunesmith_mm_unsigned_sums": "mm_sums.c",
     "tunesmith_dot_depthwise": "dot_depthwise.c",
     "tunesmith_dot_sums": "dot_sums.c",
     "tunesmith_narrow_depthwise": "narrow_depthwise.c",
@@ -63,10 +65,15 @@ RUNTIME_FUNCTION_FILES = {
     "tunesmith_rvv_depthwise": "rvv_depthwise.c",
     "tunesmith_rvv_sums": "rvv_sums.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
+    "tunesmith_sve_dot_sums": "sve_dot_sums.c",
+    "tunesmith_sve_mm_sums": "sve_mm_sums.c",
+    "tunesmith_sve_mm_unsigned_sums": "sve_mm_sums.c",
     "tunesmith_sve_pad": "sve_pad.c",
     "tunesmith_sve_sums": "sve_sums.c",
     "tunesmith_wide_sums": "wide_sums.c",
 }
+# What such a file calls in others.
+RUNTIME_FILES_BEHIND = {"sve_mm_sums.c": ("mm_sums.c",)}
 _BUILD_FOLDER = "build"
 
 
@@ -157,7 +164,9 @@ def _write_sources(
         "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix, suffix=form.suffix).encode(),
     }
     called = {symbol for kernel in model.kernels.values() for symbol in kernel.runtime_symbols}
-    more = tuple(sorted({RUNTIME_FUNCTION_FILES[symbol] for symbol in called}))
+    named = {RUNTIME_FUNCTION_FILES[symbol] for symbol in called}
+    behind = {name for file in named for name in RUNTIME_FILES_BEHIND.get(file, ())}
+    more = tuple(sorted(named | behind))
     texts |= {
         f"src/runtime/{name}": (runtime / name).read_bytes() for name in (*_RUNTIME_FILES, *more)
     }

@@ -80,7 +80,7 @@ def call_integer_sums(func: PrimFunc) -> PrimFunc:
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if no function can compute it."""
     nest, store = nest_of(marked)
-    loads = _operands(store)
+    loads = integer_operands(store)
     if loads is None:
         return None
     variables = [one.loop_var for one in nest]
@@ -144,7 +144,7 @@ def _depthwise(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int]
     ]
 
 
-def _operands(store: Any) -> tuple[Any, Any, Any] | None:
+def integer_operands(store: Any) -> tuple[Any, Any, Any] | None:
     """The loads of ``sums = sums + int32(inputs) * int32(weights)``."""
     if not isinstance(store, tirx.BufferStore) or str(store.buffer.ty.dtype) != "int32":
         return None

@@ -16,12 +16,13 @@ from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.padded_copies import call_padded_copies
 from compiler.kernels.pair_rows import call_pair_rows
 from compiler.kernels.pair_sums import call_pair_sums
+from compiler.kernels.scalable_integer_sums import call_scalable_integer_sums
 from compiler.kernels.scalable_sums import call_sums
 from compiler.kernels.scalable_vectors import vectorize_scalable
 from compiler.kernels.vector_tails import split_vector_tails
 
 # For vectors of a length that only the processor knows, in place of TVM's own.
-_SCALABLE = (call_sums, call_padded_copies, vectorize_scalable)
+_SCALABLE = (call_sums, call_scalable_integer_sums, call_padded_copies, vectorize_scalable)
 
 
 def _pass(rewrite: Callable[[PrimFunc], PrimFunc]) -> Any:

@@ -33,19 +33,21 @@ def call_sums(func: PrimFunc) -> PrimFunc:
     return replace_nests(func, _call)
 
 
-def replace_nests(func: PrimFunc, call_of: Callable[[Any], Any | None]) -> PrimFunc:
+def replace_nests(
+    func: PrimFunc, call_of: Callable[[Any], Any | None], mark: str = SUMS
+) -> PrimFunc:
     """Return the function with `call_of` each marked nest in place; all stay if one has none."""
     marked: list[Any] = []
     structural.structural_walk(func.body, (tirx.For, marked.append))
-    nests = [loop for loop in marked if int(loop.annotations.get(SUMS, 0))]
+    nests = [loop for loop in marked if int(loop.annotations.get(mark, 0))]
     possible = all(call_of(loop) is not None for loop in nests)
 
     def visit(loop: Any, mutator: Any) -> Any:
-        if SUMS not in loop.annotations:
+        if mark not in loop.annotations:
             return mutator.default_mutate(loop)
         if not possible:
             return _plain(loop)
-        starts = not int(loop.annotations[SUMS])
+        starts = not int(loop.annotations[mark])
         return tirx.Evaluate(tirx.const(0, "int32")) if starts else call_of(loop)
 
     return func.with_body(structural.structural_mutate(func.body, [(tirx.For, visit)]))

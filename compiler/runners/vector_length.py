@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.artifact.manifest import Artifact
@@ -21,8 +22,8 @@ def with_vector_bits(artifact: Artifact, bits: int) -> Artifact:
         InputError: its runner is no emulator that is told the length of vectors.
     """
     runner = artifact.manifest.runner
-    command = tuple(_LENGTH.sub(f"sve{bits}=on", word) for word in runner.command)
-    if not any(_LENGTH.search(word) for word in command):
+    command = emulator_command(runner.command, bits)
+    if command is None:
         raise InputError(
             f"{artifact.path}: cannot be run with vectors of {bits} bits",
             why=f"target {artifact.manifest.target.name} has no emulator that is told a length "
@@ -33,3 +34,15 @@ def with_vector_bits(artifact: Artifact, bits: int) -> Artifact:
         artifact,
         manifest=replace(artifact.manifest, runner=replace(runner, command=command)),
     )
+
+
+def emulator_command(command: Sequence[str], bits: int) -> tuple[str, ...] | None:
+    """Return the command of an emulator with vectors of `bits`; None if it is not told a length.
+
+    QEMU starts programs with vectors of 512 bits at most, as Linux does, if it is not told the
+    length in bytes as well.
+    """
+    length = f"sve{bits}=on,sve-default-vector-length={bits // 8}"
+    if not any(_LENGTH.search(word) for word in command):
+        return None
+    return tuple(_LENGTH.sub(length, word) for word in command)

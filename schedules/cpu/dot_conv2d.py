@@ -35,7 +35,7 @@ def dot_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
         return None
     if not sums_by_function(kernel, spec):
         return None
-    _schedule(kernel, spec)
+    schedule_dot_conv2d(kernel, spec, roles.INTEGER_SUMS)
     return kernel.sch
 
 
@@ -90,7 +90,8 @@ def rows_of_item(kernel: FusedSum, share: int, spec: TargetSpec) -> int:
     return min(d for d in range(enough, extents[1] + 1) if extents[1] % d == 0)
 
 
-def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+def schedule_dot_conv2d(kernel: FusedSum, spec: TargetSpec, mark: str) -> None:
+    """Sums of a run of columns at a time, their nest marked with `mark`."""
     sch, conv = kernel.sch, kernel.main
     _, _, columns, _, lanes = match.axis_extents(sch, conv)[:5]
     batch, row, column, channel = row_loops(kernel)
@@ -113,8 +114,8 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.vectorize(lane)
     *single, columns_loop, one, lane, tap_y, tap_x, group, inner = list(sch.get_loops(conv))[depth:]
     nest = (*single, one, lane, columns_loop, tap_y, tap_x, group, inner)
-    mark = machine_mark(spec)
-    steps.mark_sums(sch, conv, depth, nest, len(single) + 1, roles.INTEGER_SUMS, mark)
+    number = machine_mark(spec)
+    steps.mark_sums(sch, conv, depth, nest, len(single) + 1, mark, number)
 
 
 def place_sums(sch: s_tir.Schedule, block: Any, loop: Any) -> int:

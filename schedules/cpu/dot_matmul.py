@@ -24,11 +24,12 @@ def dot_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
         return None
     if not sums_by_function(kernel, spec):
         return None
-    _schedule(kernel, spec)
+    schedule_dot_matmul(kernel, spec, roles.INTEGER_SUMS)
     return kernel.sch
 
 
-def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+def schedule_dot_matmul(kernel: FusedSum, spec: TargetSpec, mark: str) -> None:
+    """Sums of a run of rows at a time, their nest marked with `mark`."""
     sch, product = kernel.sch, kernel.main
     rows, _, lanes = match.axis_extents(sch, product)[:3]
     row, column = sch.get_loops(kernel.epilogue)
@@ -47,4 +48,4 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch.vectorize(lane)
     rows_loop, one, lane, chunk, inner = list(sch.get_loops(product))[depth:]
     nest = (one, lane, rows_loop, chunk, inner)
-    steps.mark_sums(sch, product, depth, nest, 1, roles.INTEGER_SUMS, machine_mark(spec))
+    steps.mark_sums(sch, product, depth, nest, 1, mark, machine_mark(spec))

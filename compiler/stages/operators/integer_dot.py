@@ -36,6 +36,8 @@ class IntegerDot:
     depthwise_row_dtype: str | None = None
     # Weights of depthwise convolutions are int16: a word is two channels of rows, so of weights.
     wide_depthwise_weights: bool = False
+    # Blocks of lanes are as equal as can be in multiples of this: registers may be part of one.
+    lane_multiple: int | None = None
     # Lanes may be halved down to this where that leaves fewer of them empty.
     least_lanes: int | None = None
     least_weight: int = -128  # of weights in int8; where one is less, they are int16
@@ -59,6 +61,9 @@ class IntegerDot:
 
     def lanes_for(self, channels: int) -> int:
         """Return how many lanes a packed block of `channels` weights has."""
+        if self.lane_multiple is not None:
+            blocks = -(-channels // self.lanes)
+            return -(-channels // (blocks * self.lane_multiple)) * self.lane_multiple
         if self.least_lanes is None:
             return narrowest_lanes(channels, self.lanes)
         lanes, widths = self.lanes, []
@@ -75,6 +80,11 @@ class IntegerDot:
 
 # Helium adds 16 products of int8 to a general register, or 8 of them widened to 16 bits, or 4.
 HELIUM = IntegerDot(lanes=4, group=16, row_dtype="int8", short_groups=(8, 4), joins_taps=True)
+
+# Many lanes of SVE, so that what is made of rows once serves all of them. With products of matrices
+# a lane takes eight products of two columns at once, of either kind of data.
+SVE_MATRICES = IntegerDot(lanes=64, group=8, lane_multiple=4, joins_taps=True)
+SVE_DOT = IntegerDot(lanes=64, group=4, lane_multiple=4, joins_taps=True, row_dtype="int8")
 
 
 def row_shift(dtype: str, zero: int, dot: IntegerDot) -> int:
@@ -95,6 +105,10 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
         )
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
+    if spec.llvm.is_aarch64 and spec.vector.scalable:
+        rows = "int8" if spec.llvm.sums_fours else "int16"
+        dot = SVE_MATRICES if spec.llvm.multiplies_matrices else SVE_DOT
+        return replace(dot, depthwise_row_dtype=rows)
     if spec.llvm.sums_fours:  # four registers of sums side by side, or two, or one
         return IntegerDot(
             lanes=16, group=4, row_dtype="int8", depthwise_row_dtype="int8", least_lanes=4

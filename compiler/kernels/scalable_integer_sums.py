@@ -1,0 +1,105 @@
+"""Sums of products of small integers that the runtime computes in scalable vectors.
+
+As `scalable_sums` for float32: a schedule marks a nest of loops `roles.SCALABLE_INTEGER_SUMS`, and
+here it becomes one call with the nest's extents and strides. The products of a step and the type of
+the inputs say which function it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from compiler.kernels.integer_sums import integer_operands
+from compiler.kernels.scalable_sums import coefficients, first_address, nest_of, replace_nests
+from schedules.roles import SCALABLE_INTEGER_SUMS
+
+MATRIX_FUNCTION = "tunesmith_sve_mm_sums"
+UNSIGNED_MATRIX_FUNCTION = "tunesmith_sve_mm_unsigned_sums"
+DOT_FUNCTION = "tunesmith_sve_dot_sums"
+# By type of the inputs and products of a lane in a step; weights are int8.
+_FUNCTIONS = {
+    ("int8", 8): MATRIX_FUNCTION,
+    ("uint8", 8): UNSIGNED_MATRIX_FUNCTION,
+    ("int8", 4): DOT_FUNCTION,
+}
+SCALABLE_INTEGER_FUNCTIONS = frozenset(_FUNCTIONS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """A loop of a nest: how often it runs, by how many elements its operands' addresses grow."""
+
+    extent: int
+    sums: int
+    inputs: int
+    weights: int
+
+
+_ONCE = _Loop(1, 0, 0, 0)
+
+
+def call_scalable_integer_sums(func: PrimFunc) -> PrimFunc:
+    """Return the function with each marked nest replaced by a call, and no zeros before it.
+
+    Where the operands of one do not lie in memory as the runtime's function expects, all stay.
+    """
+    return replace_nests(func, _call, SCALABLE_INTEGER_SUMS)
+
+
+def _call(marked: Any) -> Any | None:
+    """The call in place of the nest; None if no function can compute it."""
+    nest, store = nest_of(marked)
+    loads = integer_operands(store)
+    if loads is None:
+        return None
+    variables = [one.loop_var for one in nest]
+    strides = [coefficients(load.indices[0], variables) for load in loads]
+    if None in strides:
+        return None
+    lane, *others = (
+        _Loop(int(one.extent), *steps)
+        for one, *steps in zip(nest, *(s for s in strides if s), strict=True)
+    )
+    columns = [loop for loop in others if loop.sums] or [_ONCE]
+    *summed, inner = [loop for loop in others if not loop.sums] or [_ONCE]
+    rows, weights = (str(load.source.ty.dtype) for load in loads[1:])
+    function = _FUNCTIONS.get((rows, inner.extent))
+    numbers = _arguments(lane, columns, summed, inner)
+    if function is None or weights != "int8" or numbers is None:
+        return None
+    words = [tirx.const(number, "int32") for number in numbers]
+    pointers = [first_address(load, variables) for load in loads]
+    return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
+
+
+def _arguments(
+    lane: _Loop, columns: Sequence[_Loop], summed: Sequence[_Loop], inner: _Loop
+) -> list[int] | None:
+    """Extents and strides in the order of `sve_mm_sums.c` and `sve_dot_sums.c`.
+
+    Weights must lie one behind the other in the order in which they are summed.
+    """
+    group = inner.extent
+    step = group * lane.extent
+    if inner != _Loop(group, 0, 1, 1) or lane != _Loop(lane.extent, 1, 0, group):
+        return None
+    if len(columns) > 1 or columns[0].weights or len(summed) > 3:
+        return None
+    chunk = _ONCE
+    if summed and (summed[-1].inputs, summed[-1].weights) == (group, step):
+        *summed, chunk = summed
+    if len(summed) > 2:
+        return None
+    tap_y, tap_x = [_ONCE] * (2 - len(summed)) + list(summed)
+    for tap, inside in ((tap_x, chunk.extent), (tap_y, tap_x.extent * chunk.extent)):
+        if tap.extent > 1 and tap.weights != inside * step:
+            return None
+    return [
+        *(columns[0].extent, lane.extent, tap_y.extent, tap_x.extent, chunk.extent),
+        *(columns[0].sums, columns[0].inputs, tap_y.inputs, tap_x.inputs, step),
+    ]
