@@ -57,9 +57,9 @@ DOT_STEP = "tunesmith.dot-step"
 # Loop annotation: positions of a row that is copied as int16, for a function of the runtime.
 WIDENED_ROW = "tunesmith.widened-row"
 # The like for sums of small integers; the number says what the machine has: dot products, products
-# of int8 in 16 bits (Arm without dot products), or RISC-V's vectors.
+# of int8 in 16 bits (Arm without dot products), RISC-V's vectors, or only words of 64 bits.
 INTEGER_SUMS = "tunesmith.integer-sums"
-DOTS, NARROW_PAIRS, RISCV_VECTORS = 1, 2, 3
+DOTS, NARROW_PAIRS, RISCV_VECTORS, WORDS = 1, 2, 3, 4
 # The like in registers of a length that only the processor knows.
 SCALABLE_INTEGER_SUMS = "tunesmith.scalable-integer-sums"
 # Loop annotation: the last iteration does less than the others and shall have code of its own.

@@ -62,6 +62,7 @@ RUNTIME_FUNCTION_FILES = {
     "tunesmith_pair_planes": "pair_rows.c",
     "tunesmith_pair_rows": "pair_rows.c",
     "tunesmith_pair_sums": "pair_sums.c",
+    "tunesmith_plain_depthwise": "plain_depthwise.c",
     "tunesmith_rvv_depthwise": "rvv_depthwise.c",
     "tunesmith_rvv_sums": "rvv_sums.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
@@ -71,6 +72,7 @@ RUNTIME_FUNCTION_FILES = {
     "tunesmith_sve_pad": "sve_pad.c",
     "tunesmith_sve_sums": "sve_sums.c",
     "tunesmith_wide_sums": "wide_sums.c",
+    "tunesmith_word_sums": "word_sums.c",
 }
 # What such a file calls in others.
 RUNTIME_FILES_BEHIND = {"sve_mm_sums.c": ("mm_sums.c",)}

@@ -17,25 +17,30 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.kernels.scalable_sums import coefficients, first_address, nest_of
-from schedules.roles import DOTS, INTEGER_SUMS, NARROW_PAIRS, RISCV_VECTORS
+from schedules.roles import DOTS, INTEGER_SUMS, NARROW_PAIRS, RISCV_VECTORS, WORDS
 
 DOT_FUNCTION = "tunesmith_dot_sums"  # int8, four products a lane
 NARROW_FUNCTION = "tunesmith_narrow_sums"  # int8, eight products of a lane together
 WIDE_FUNCTION = "tunesmith_wide_sums"  # int16 inputs, one after another
 RISCV_FUNCTION = "tunesmith_rvv_sums"  # int8 inputs, one after another
-DOT_LANES = (4, 8, 16)
-# By products of a lane that lie together, and the type of the inputs; weights are int8.
+WORD_FUNCTION = "tunesmith_word_sums"  # the same, three sums in a word
+PLAIN_DEPTHWISE_FUNCTION = "tunesmith_plain_depthwise"  # which takes several rows of columns
+DOT_LANES = (4, 8, 16)  # words have 8 at most
+# By products of a lane that lie together, the type of the inputs, and the number of the mark where
+# that makes a difference; weights are int8.
 _FUNCTIONS = {
     (4, "int8"): DOT_FUNCTION,
     (8, "int8"): NARROW_FUNCTION,
     (1, "int16"): WIDE_FUNCTION,
-    (1, "int8"): RISCV_FUNCTION,
+    (1, "int8", RISCV_VECTORS): RISCV_FUNCTION,
+    (1, "int8", WORDS): WORD_FUNCTION,
 }
 # Sums of int8 with one input for each lane, by the number of the mark.
 _DEPTHWISE_FUNCTIONS = {
     DOTS: "tunesmith_dot_depthwise",
     NARROW_PAIRS: "tunesmith_narrow_depthwise",
     RISCV_VECTORS: "tunesmith_rvv_depthwise",
+    WORDS: PLAIN_DEPTHWISE_FUNCTION,
 }
 INTEGER_FUNCTIONS = frozenset({*_FUNCTIONS.values(), *_DEPTHWISE_FUNCTIONS.values()})
 
@@ -94,14 +99,21 @@ def _call(marked: Any) -> Any | None:
     columns = [loop for loop in others if loop.sums] or [_ONCE]
     summed = [loop for loop in others if not loop.sums]
     kinds = tuple(str(load.source.ty.dtype) for load in loads[1:])
-    if lane.sums != 1 or len(columns) > 1 or columns[0].weights:
+    if lane.sums != 1 or any(loop.weights for loop in columns):
         return None
-    function = _FUNCTIONS.get((lane.weights, kinds[0]))
-    numbers = _dot(lane, columns[0], summed)
+    *rows, column = columns
+    mark = int(marked.annotations[INTEGER_SUMS])
+    kind = (lane.weights, kinds[0])
+    function = _FUNCTIONS.get(kind) or _FUNCTIONS.get((*kind, mark))
+    numbers = _dot(lane, column, summed)
     if lane.inputs:
-        mark = int(marked.annotations[INTEGER_SUMS])
         function = _DEPTHWISE_FUNCTIONS[mark] if kinds[0] == "int8" else None
-        numbers = _depthwise(lane, columns[0], summed)
+        numbers = _depthwise(lane, column, summed)
+    if numbers is not None and function == PLAIN_DEPTHWISE_FUNCTION:
+        row = rows.pop() if rows else _ONCE
+        numbers += [row.extent, row.sums, row.inputs]
+    if rows:
+        return None
     if numbers is None or function is None or kinds[1] != "int8":
         return None
     words = [tirx.const(number, "int32") for number in numbers]

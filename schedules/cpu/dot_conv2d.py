@@ -56,11 +56,18 @@ def function_kinds(spec: TargetSpec) -> tuple[tuple[int, str], ...]:
         return ((4, "int8"),)
     if spec.llvm.is_aarch64:  # products of two registers' halves, or one by one
         return ((8, "int8"), (1, "int16"))
-    return ((1, "int8"),) if spec.llvm.has_riscv_vectors else ()
+    return ((1, "int8"),) if spec.llvm.has_riscv_vectors or sums_in_words(spec) else ()
+
+
+def sums_in_words(spec: TargetSpec) -> bool:
+    """Whether the machine has words of 64 bits and no vectors: a word is three sums."""
+    return spec.llvm.architecture.endswith("64") and spec.lanes(dtype_bits=32) == 1
 
 
 def machine_mark(spec: TargetSpec) -> int:
     """The number of the mark for the runtime's functions."""
+    if sums_in_words(spec):
+        return roles.WORDS
     if spec.llvm.has_riscv_vectors:
         return roles.RISCV_VECTORS
     return roles.DOTS if spec.llvm.sums_fours else roles.NARROW_PAIRS

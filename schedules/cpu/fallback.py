@@ -12,6 +12,7 @@ Where even the last fails the loops stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 from tvm import s_tir
@@ -75,12 +76,24 @@ def _block_alone(sch: s_tir.Schedule, block: Any, spec: TargetSpec) -> None:
             return
         steps.parallelize(sch, loops[:leading])
         return
-    suffix = steps.contiguous_suffix(sch, block)
+    extents = [match.extent(sch, loop) for loop in loops]
+    suffix = _whole_vectors(extents, steps.contiguous_suffix(sch, block), lanes)
     inner = steps.fuse_loops(sch, loops[len(loops) - suffix :])
     lanes = steps.function_lanes(sch, block, match.extent(sch, inner), lanes)
     chunks = steps.vectorize_with_tail(sch, inner, lanes)
     outer = loops[: len(loops) - suffix]
     steps.parallelize(sch, _enough_work(sch, [*outer, *chunks], spec))
+
+
+def _whole_vectors(extents: list[int], suffix: int, lanes: int) -> int:
+    """How many of the last `suffix` axes are one loop: all, or as few as are whole vectors.
+
+    Where a vector crosses the last axis (three channels), an index of more axes stays a division.
+    """
+    if extents[-1] % lanes == 0:
+        return suffix
+    whole = (n for n in range(2, suffix) if prod(extents[-n:]) % lanes == 0)
+    return next(whole, suffix)
 
 
 def _enough_work(sch: s_tir.Schedule, loops: list[Any], spec: TargetSpec) -> list[Any]:

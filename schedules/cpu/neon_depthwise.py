@@ -7,7 +7,16 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.dot_conv2d import function_kinds, machine_mark, place_sums, rows_of_item, run_of
+from schedules.cpu.dot_conv2d import (
+    SUM_BYTES,
+    SUMS_SHARE,
+    function_kinds,
+    machine_mark,
+    place_sums,
+    rows_of_item,
+    run_of,
+    sums_in_words,
+)
 from schedules.cpu.integer_conv2d import copy_rows
 from schedules.fused import FusedSum, fused_sum
 
@@ -47,7 +56,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     outer_column, inner_column = sch.split(column, factors=[None, run])
     together = rows_of_item(kernel, channels // part, spec)
     chunk, row = sch.split(row, factors=[None, together])
-    sch.reorder(batch, outer_channel, chunk, row, outer_column, inner_column, channel)
+    # Where registers hold one lane, some rows are summed together: its weights are loaded once.
+    at_once = _rows_at_once(together, run * part, spec)
+    outer_row, row = sch.split(row, factors=[None, at_once])
+    sch.reorder(batch, outer_channel, chunk, outer_row, outer_column, row, inner_column, channel)
     steps.mark_tails(sch, *([outer_column] if columns % run else []))
     shared = sch.fuse(batch, outer_channel, chunk)
     depth = place_sums(sch, conv, outer_column)
@@ -57,9 +69,21 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     # A narrower vector that divides the channels: LLVM makes a tail of the epilogue one by one.
     width = steps.vector_width(part, 2 * LANES)
     steps.vectorize_with_tail(sch, channel, width if width >= LANES else 2 * LANES)
-    *single, columns_loop, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
-    nest = (*single, lane, columns_loop, tap_y, tap_x)
+    *single, rows, columns_loop, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
+    nest = (*single, lane, rows, columns_loop, tap_y, tap_x)
     steps.mark_sums(sch, conv, depth, nest, len(single), roles.INTEGER_SUMS, machine_mark(spec))
+
+
+def _rows_at_once(rows: int, sums: int, spec: TargetSpec) -> int:
+    """Of an item's rows, how many are summed by one call.
+
+    Args:
+        sums: of a row.
+    """
+    if not sums_in_words(spec):
+        return 1
+    fitting = spec.cache.l1d_bytes // SUMS_SHARE // (sums * SUM_BYTES)
+    return steps.largest_divisor(rows, max(1, fitting))
 
 
 def part_of(channels: int) -> int:

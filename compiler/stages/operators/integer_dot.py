@@ -8,6 +8,7 @@ import numpy as np
 
 from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.target_spec import TargetSpec
+from schedules.cpu.dot_conv2d import sums_in_words
 from schedules.cpu.dot_step import sums_fours, sums_pairs
 
 # Sums that share an input that is loaded, where a register holds one number.
@@ -124,6 +125,8 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
         )
     if spec.llvm.has_riscv_vectors:  # four registers of sums side by side, or fewer
         return IntegerDot(lanes=16, row_dtype="int8", least_lanes=4)
+    if sums_in_words(spec):  # three words of sums, or two
+        return IntegerDot(lanes=8, row_dtype="int8", least_lanes=4, least_weight=-127)
     lanes = spec.lanes(dtype_bits=32)
     if sums_fours(spec):
         return IntegerDot(lanes=lanes, group=4, row_dtype="uint8")
