@@ -66,13 +66,13 @@ def generate_code(
 
     Args:
         exact: no algorithm that trades accuracy for speed (Winograd).
-        precision: float32, the only one of CPUs (`precision.require_precision`).
+        precision: of products; `precision.require_precision` says which a CPU has.
         io_memory: the caller's, the only one of CPUs (`io_memory.require_io_memory`).
 
     Raises:
         UnsupportedError: something in the graph cannot be lowered; it is named.
     """
-    del precision, io_memory
+    del io_memory
     # TVM takes more than a second to import: bad input should be refused before that.
     from compiler.kernels.build import build_kernel
     from compiler.stages.graph_stages import graph_stages
@@ -80,7 +80,7 @@ def generate_code(
 
     target = tvm_target(spec)
     build = partial(build_kernel, target=target, scalable=spec.vector.scalable)
-    stages = partial(graph_stages, spec, exact=exact)
+    stages = partial(graph_stages, spec, exact=exact, weights=model.weights, precision=precision)
     lowering = Lowering(target=target, stages=stages, build=build)
     return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
 

@@ -43,12 +43,13 @@ def generate_mcu_code(
 
     toolchain = find_toolchain(spec.toolchain.cc)
     if spec.has_llvm_kernels and not smaller:
-        lowering = _lowering(spec, partial(build_object_kernel, toolchain=toolchain), io_memory)
+        build = partial(build_object_kernel, toolchain=toolchain)
+        lowering = _lowering(model, spec, build, io_memory)
     else:
         spec = spec.with_c_kernels()
         prefix = symbol_prefix(model.name)
         build = partial(build_c_kernel, prefix=prefix, toolchain=toolchain, for_size=smaller)
-        lowering = _lowering(spec, build, io_memory, smaller=smaller)
+        lowering = _lowering(model, spec, build, io_memory, smaller=smaller)
     return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
 
 
@@ -81,13 +82,13 @@ def estimate_mcu_code(
     from compiler.kernels.work import KernelWork
 
     if spec.has_llvm_kernels and not smaller:
-        lowering = _lowering(spec, unlinked_object_kernel, io_memory)
+        lowering = _lowering(model, spec, unlinked_object_kernel, io_memory)
         code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
         return EstimatedCode(code=code, code_error=LINK_ERROR)
     spec = spec.with_c_kernels()
     works: dict[str, KernelWork] = {}
     build = partial(estimate_c_kernel, works=works, code_factor=code_factor(spec))
-    lowering = _lowering(spec, build, io_memory, smaller=smaller)
+    lowering = _lowering(model, spec, build, io_memory, smaller=smaller)
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
     run = sum((works[call.kernel] for call in code.program.calls), KernelWork())
     return EstimatedCode(
@@ -100,6 +101,7 @@ def estimate_mcu_code(
 
 
 def _lowering(
+    model: Model,
     spec: TargetSpec,
     build: Callable[..., CompiledKernel],
     io_memory: IoMemory,
@@ -114,7 +116,7 @@ def _lowering(
     target = tvm_target(spec)
     return Lowering(
         target=target,
-        stages=partial(mcu_graph_stages, spec),
+        stages=partial(mcu_graph_stages, spec, weights=model.weights),
         build=partial(build, target=target, in_order=io_memory == "arena"),
         rules=SMALL_MCU_RULES if smaller else None,
         io_memory=io_memory,

@@ -18,11 +18,12 @@ from compiler.families import FamilyBuild, family_build
 from compiler.fit import Fitted
 from compiler.io_memory import require_io_memory
 from compiler.limits import check_library_limit, with_limits
+from compiler.onnx_import.half_weights import with_half_weights
 from compiler.onnx_import.integer_io import with_integer_io
 from compiler.onnx_import.load import load_model
-from compiler.onnx_import.model import Io, Model
+from compiler.onnx_import.model import Io, Model, Weights
 from compiler.onnx_import.support import require_supported
-from compiler.precision import require_precision
+from compiler.precision import require_precision, require_weights
 from compiler.program import IoMemory
 from compiler.running_limits import check_running_limits
 from compiler.target_spec import Precision, TargetSpec, load_target, required_cpu_features
@@ -50,7 +51,7 @@ class _Build:
     records: Records
     fingerprint: str
     options: Mapping[str, Any]
-    weights: WeightsForm
+    weights_form: WeightsForm
     jobs: int
 
 
@@ -70,7 +71,8 @@ def compile(  # the verb of the command line
     inputs: str | Path | Mapping[str, np.ndarray] | None = None,
     limits: Mapping[str, int] | None = None,
     verify: VerifyMode = "auto",
-    weights: WeightsForm = "incbin",
+    weights: Weights = "model",
+    weights_form: WeightsForm = "incbin",
     jobs: int = 1,
     dump_stages: str | Path | None = None,
     report: Report = lambda _: None,
@@ -96,6 +98,9 @@ def compile(  # the verb of the command line
         limits: replace the target's limits, by name (``ram_bytes``).
         verify: "auto" checks where this machine can run the target, "require" makes it an error
             if it cannot, "skip" does not check.
+        weights: "fp16" stores float32 weights in 16 bits and widens them where they are read; the
+            library is then compared with the model with rounded weights.
+        weights_form: how weights enter the library.
         jobs: how many kernels are compiled at a time; does not change a byte of the output.
         dump_stages: a folder for the module after each stage, for reading.
         report: called with the name of each step before it starts.
@@ -108,6 +113,7 @@ def compile(  # the verb of the command line
     spec = with_limits(spec, limits or {})
     require_precision(spec, precision)
     require_io_memory(spec, io_memory)
+    require_weights(spec, weights)
     family = family_build(spec)
     toolchain = find_toolchain(spec.toolchain.cc)
     report("load")
@@ -116,6 +122,8 @@ def compile(  # the verb of the command line
     require_supported(model)
     if io == "int8":
         model = with_integer_io(model)
+    if weights == "fp16":
+        model = with_half_weights(model)
     _check_inputs(inputs, model)
     threads = spec.cores.count if threads is None else threads
     fingerprint = spec.fingerprint(
@@ -133,11 +141,12 @@ def compile(  # the verb of the command line
             "exact": exact,
             "precision": precision,
             "io": model.io,
-            "weights": weights,
+            "weights": model.weights,
+            "weights_form": weights_form,
             "records": records is not None,
             **({} if io_memory == "caller" else {"io_memory": io_memory}),
         },
-        weights=weights,
+        weights_form=weights_form,
         jobs=jobs,
     )
     destination = Path(output)
@@ -220,7 +229,7 @@ def _write(folder: Path, build: _Build, fitted: Fitted, report: Report) -> Artif
         ),
         required_features=required_cpu_features(spec),
         relax_plan_bytes=code.relax_plan_bytes,
-        weights=build.weights,
+        weights=build.weights_form,
         jobs=build.jobs,
         **({} if code.device_image is None else {"device_image": code.device_image}),
     )

@@ -126,6 +126,14 @@ class FloatQuantizer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FloatWeight:
+    """A weight that ``--weights fp16`` left in float32, and why."""
+
+    name: str  # of the ONNX constant
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
     """Kernel calls in execution order over values; ``values[i].id == i``."""
 
@@ -138,6 +146,7 @@ class Program:
     float_quantizers: tuple[FloatQuantizer, ...] = ()
     integer_io: bool = False  # the caller quantizes and dequantizes (--io int8)
     io_memory: IoMemory = "caller"
+    float_weights: tuple[FloatWeight, ...] = ()  # of --weights fp16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -143,6 +143,7 @@ class _Walk:
             made,
             float_quantizers=self._float_quantizers(),
             integer_io=self._model.io == "int8",
+            float_weights=self._model.float_weights,
         )
 
     def _float_quantizers(self) -> tuple[FloatQuantizer, ...]:

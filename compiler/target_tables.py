@@ -69,6 +69,11 @@ class LlvmSpec:
         return self.is_aarch64 and "i8mm" in aarch64_features(self.cpu, self.features)
 
     @property
+    def multiplies_halves(self) -> bool:
+        """Whether one instruction multiplies eight halves and adds to eight (Arm FEAT_FP16)."""
+        return self.is_aarch64 and "fullfp16" in aarch64_features(self.cpu, self.features)
+
+    @property
     def is_macos(self) -> bool:
         return "-apple-" in self.triple
 
@@ -251,6 +256,16 @@ class TargetSpec:
     def lanes(self, dtype_bits: int) -> int:
         """Return how many elements of `dtype_bits` fit a vector register; at least 1."""
         return max(1, self.vector.width_bits // dtype_bits)
+
+    def with_half_products(self) -> TargetSpec:
+        """Return what the graph is laid out for where products are of halves.
+
+        Sums are functions of the runtime, so that a block of channels is no register: it is what a
+        tile of four registers of halves holds, or less where that divides the channels.
+        """
+        lanes = 4 * self.lanes(dtype_bits=16)
+        vector = replace(self.vector, width_bits=32 * lanes, scalable=True)
+        return replace(self, vector=vector)
 
     def with_c_kernels(self) -> TargetSpec:
         """Return a copy of a microcontroller whose kernels are C: a register holds one number."""

@@ -34,6 +34,22 @@ def tvm_target(spec: TargetSpec) -> tvm.target.Target:
     return tvm.target.Target(options)
 
 
+# LLVM's names of what converts halves to float32.
+_WIDENING = {"x86_64": "f16c", "thumb": "fp16", "riscv": "zfhmin"}
+
+
+def widens_halves(target: tvm.target.Target) -> bool:
+    """Whether the processor converts float16 to float32 by one instruction; C is not asked."""
+    if target.kind.name != "llvm":
+        return True
+    triple = str(target.attrs["mtriple"])
+    has_feature = tvm.get_global_func("target.llvm_cpu_has_feature")
+    for architecture, feature in _WIDENING.items():
+        if triple.startswith(architecture):
+            return bool(has_feature(feature, target))
+    return True  # 64-bit Arm
+
+
 def has_llvm_feature(spec: TargetSpec, feature: str) -> bool:
     """Whether LLVM says that the spec's processor has the feature."""
     options: dict[str, Any] = {

@@ -20,6 +20,7 @@ from compiler.errors import (
     OtherProcessorError,
     VerificationError,
 )
+from compiler.onnx_import.half_weights import with_half_weights
 from compiler.onnx_import.integer_io import with_integer_io
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
@@ -47,7 +48,9 @@ from compiler.verification.result import (
     Verification,
     write_verification,
 )
+from compiler.verification.rounding import differences_to_unrounded
 from compiler.verification.verdict import judge
+from compiler.verification_inputs import Arrays
 from compiler.verification_trial import SEEDS, GivenInputs, Trial, choose_trial
 
 
@@ -106,6 +109,8 @@ def check(
         opened = with_vector_bits(opened, vector_bits)
     if opened.manifest.has_integer_io:
         model = with_integer_io(model)
+    if opened.manifest.has_half_weights:
+        model = with_half_weights(model)
     runner, refusal = _open(opened, board)
     if runner is None:
         result = _not_run(refusal, opened)
@@ -191,7 +196,8 @@ def _open(artifact: Artifact, board: BoardAddress | None) -> tuple[Runner | None
 
 
 def _check(runner: Runner, model: Model, trial: Trial, *, per_kernel: bool) -> Verification:
-    outputs = _compare_outputs(runner, model, trial)
+    found = runner.run(trial.inputs).outputs
+    outputs = _compare_outputs(runner, model, trial, found)
     base = Verification(
         status=Status.FAILED,
         reason="",
@@ -204,6 +210,8 @@ def _check(runner: Runner, model: Model, trial: Trial, *, per_kernel: bool) -> V
         onnxruntime_version=version(),
         machine=runner.machine,
         precision=runner.artifact.manifest.precision,
+        weights=model.weights,
+        rounding_differences=differences_to_unrounded(model, trial.inputs, found),
     )
     if trial.unexercised:
         reasons = "; ".join(f"output {name!r} {why}" for name, why in trial.unexercised.items())
@@ -222,9 +230,10 @@ def _kernels_to_check(artifact: Artifact, *, everything: bool) -> set[int]:
     return {call.index for call in calls if everything or is_winograd(call.kernel)}
 
 
-def _compare_outputs(runner: Runner, model: Model, trial: Trial) -> tuple[Comparison, ...]:
+def _compare_outputs(
+    runner: Runner, model: Model, trial: Trial, found: Sequence[Arrays]
+) -> tuple[Comparison, ...]:
     walk = GraphWalk(model.proto)
-    found = runner.run(trial.inputs).outputs
     figures = []
     for info in model.outputs:
         tolerance = whole_model_tolerance(
@@ -255,6 +264,7 @@ def _not_run(reason: str, artifact: Artifact) -> Verification:
         onnxruntime_version=version(),
         machine=this_machine(),
         precision=artifact.manifest.precision,
+        weights="fp16" if artifact.manifest.has_half_weights else "model",
     )
 
 

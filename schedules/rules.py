@@ -19,6 +19,7 @@ from schedules.cpu.depthwise_conv2d import depthwise_conv2d
 from schedules.cpu.dot_conv2d import dot_conv2d
 from schedules.cpu.dot_matmul import dot_matmul
 from schedules.cpu.fallback import fallback
+from schedules.cpu.half_sums import half_conv2d, half_depthwise_conv2d, half_matmul
 from schedules.cpu.integer_conv2d import integer_conv2d
 from schedules.cpu.integer_depthwise import integer_depthwise
 from schedules.cpu.integer_matmul import integer_matmul
@@ -64,6 +65,9 @@ Fallback = Callable[[PrimFunc, TargetSpec], tuple[Schedule, str]]
 
 CPU_RULES = (
     Rule("attention", attention),
+    Rule("half-conv2d", half_conv2d),
+    Rule("half-depthwise-conv2d", half_depthwise_conv2d),
+    Rule("half-matmul", half_matmul),
     Rule("scalable-conv2d", scalable_conv2d),
     Rule("conv2d", conv2d),
     Rule("conv2d-columns", conv2d_columns),

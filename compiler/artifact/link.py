@@ -21,12 +21,17 @@ _COMPILE_FLAGS = (
 # Runtime sources that only kernels call, after the check of the processor.
 _SVE = ("-mcpu=generic+sve",)
 _DOT = ("-mcpu=generic+dotprod",)
+_HALF = ("-mcpu=generic+fullfp16",)
 _ABOVE_BASELINE = {
     "dot_depthwise.c": _DOT,
     "dot_sums.c": _DOT,
+    "half_depthwise.c": _HALF,
+    "half_sums.c": _HALF,
     "mm_sums.c": ("-mcpu=generic+i8mm",),
     "sve_depthwise.c": _SVE,
     "sve_dot_sums.c": _SVE,
+    "sve_half_depthwise.c": _SVE,
+    "sve_half_sums.c": _SVE,
     "sve_mm_sums.c": ("-mcpu=generic+sve+i8mm",),
     "sve_pad.c": _SVE,
     "sve_sums.c": _SVE,

@@ -124,6 +124,11 @@ class Manifest:
         return str(self.provenance.options.get("precision", "float32"))
 
     @property
+    def has_half_weights(self) -> bool:
+        """Whether weights were rounded to 16 bits (``--weights fp16``)."""
+        return bool(self.provenance.options.get("weights") == "fp16")
+
+    @property
     def has_integer_io(self) -> bool:
         """Whether the caller quantizes what is float in the ONNX file (``--io int8``)."""
         return bool(self.provenance.options.get("io", "model") == "int8")

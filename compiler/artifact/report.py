@@ -43,6 +43,7 @@ def build_report(
         "values": [_value(model, value) for value in program.values],
         "kernels": [_call(model, index, call) for index, call in enumerate(program.calls)],
         "quantized_in_float": [asdict(one) for one in program.float_quantizers],
+        "float_weights": [asdict(one) for one in program.float_weights],
         "copies": [
             {"source": copy.source, "destination": copy.destination} for copy in program.copies
         ],

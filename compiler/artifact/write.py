@@ -52,10 +52,12 @@ _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
 RUNTIME_FUNCTION_FILES = {
-    "tunesmith_mm_sums": "mm_sums.c",
-    "tunesmith_mm_unsigned_sums": "mm_sums.c",
     "tunesmith_dot_depthwise": "dot_depthwise.c",
     "tunesmith_dot_sums": "dot_sums.c",
+    "tunesmith_half_depthwise": "half_depthwise.c",
+    "tunesmith_half_sums": "half_sums.c",
+    "tunesmith_mm_sums": "mm_sums.c",
+    "tunesmith_mm_unsigned_sums": "mm_sums.c",
     "tunesmith_narrow_depthwise": "narrow_depthwise.c",
     "tunesmith_narrow_sums": "narrow_sums.c",
     "tunesmith_pair_depthwise": "pair_depthwise.c",
@@ -67,6 +69,8 @@ RUNTIME_FUNCTION_FILES = {
     "tunesmith_rvv_sums": "rvv_sums.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
     "tunesmith_sve_dot_sums": "sve_dot_sums.c",
+    "tunesmith_sve_half_depthwise": "sve_half_depthwise.c",
+    "tunesmith_sve_half_sums": "sve_half_sums.c",
     "tunesmith_sve_mm_sums": "sve_mm_sums.c",
     "tunesmith_sve_mm_unsigned_sums": "sve_mm_sums.c",
     "tunesmith_sve_pad": "sve_pad.c",
@@ -76,6 +80,11 @@ RUNTIME_FUNCTION_FILES = {
 }
 # What such a file calls in others.
 RUNTIME_FILES_BEHIND = {"sve_mm_sums.c": ("mm_sums.c",)}
+# What some of them include, which is not compiled for itself then.
+_INCLUDED = {
+    "sve_half_depthwise.c": "sve_depthwise.c",
+    "sve_half_sums.c": "sve_sums.c",
+}
 _BUILD_FOLDER = "build"
 
 
@@ -169,8 +178,10 @@ def _write_sources(
     named = {RUNTIME_FUNCTION_FILES[symbol] for symbol in called}
     behind = {name for file in named for name in RUNTIME_FILES_BEHIND.get(file, ())}
     more = tuple(sorted(named | behind))
+    included = {_INCLUDED[name] for name in more if name in _INCLUDED}
     texts |= {
-        f"src/runtime/{name}": (runtime / name).read_bytes() for name in (*_RUNTIME_FILES, *more)
+        f"src/runtime/{name}": (runtime / name).read_bytes()
+        for name in (*_RUNTIME_FILES, *sorted({*more, *included}))
     }
     sources = weights_sources(model.weights, weights, prefix, form.weights_template)
     blobs = {f"src/{name}": data for name, data in sources}

@@ -9,11 +9,14 @@ import click
 
 from compiler.commands.board_options import board_options
 from compiler.commands.model_options import shape_option, value_option
+from compiler.commands.number_options import precision_option, weights_option
 from compiler.commands.output import json_option, print_json, print_table, progress_reporter
 
 if TYPE_CHECKING:
     from compiler.board_address import BoardAddress
     from compiler.measure.bench_result import BenchResult, ModelTiming
+    from compiler.onnx_import.model import Weights
+    from compiler.target_spec import Precision
 
 
 @click.command("bench")
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 )
 @shape_option
 @value_option
+@precision_option
+@weights_option
 @click.option("--verify", is_flag=True, help="Check each library before it is timed.")
 @board_options
 @json_option
@@ -41,6 +46,8 @@ def command(
     runs: int,
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, float | int | bool],
+    precision: Precision,
+    weights: Weights,
     verify: bool,
     board: BoardAddress | None,
     as_json: bool,
@@ -62,6 +69,8 @@ def command(
             runs=runs,
             shapes=shapes,
             values=values,
+            precision=precision,
+            weights=weights,
             verify=verify,
             board=board,
             report=report,

@@ -11,8 +11,8 @@ import click
 from compiler.commands.io_memory_option import io_memory_option
 from compiler.commands.limit_option import limit_option
 from compiler.commands.model_options import shape_option, value_option
+from compiler.commands.number_options import precision_option, weights_option
 from compiler.commands.output import json_option, print_facts, print_json, progress_reporter
-from compiler.precision import PRECISIONS
 
 if TYPE_CHECKING:
     from compiler.artifact.manifest import Artifact
@@ -39,13 +39,7 @@ def _records(_context: click.Context, _parameter: click.Parameter, folder: Path)
 @click.option(
     "--exact", is_flag=True, help="No algorithm that trades accuracy for speed (Winograd)."
 )
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="float32",
-    show_default=True,
-    help="What products are computed in; others than float32 need a GPU's tensor cores.",
-)
+@precision_option
 @click.option(
     "--io",
     type=click.Choice(["model", "int8"]),
@@ -55,8 +49,9 @@ def _records(_context: click.Context, _parameter: click.Parameter, folder: Path)
 )
 @io_memory_option
 @limit_option
+@weights_option
 @click.option(
-    "--weights",
+    "--weights-form",
     type=click.Choice(["incbin", "c"]),
     default="incbin",
     show_default=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from compiler.commands.output import (
 if TYPE_CHECKING:
     from compiler.quantization.judge import Score
     from compiler.quantization.report import LayerReport, QuantizationReport
+    from compiler.target_gains import Need, TargetGain
 
 _PATH = click.Path(path_type=Path)
 _NAME_WIDTH = 40  # exporters make names of several hundred characters
@@ -74,6 +76,13 @@ def parse_share(_context: click.Context, _parameter: click.Parameter, text: str)
     help="How onnxruntime finds ranges; best: whichever gives the smallest error.",
 )
 @click.option("--report", "report_file", type=_PATH, help="Write the --json document here, too.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Compare instructions and library bytes there; may be repeated.",
+)
 @shape_option
 @value_option
 @json_option
@@ -88,6 +97,7 @@ def command(
     min_int8: float,
     ranges: str,
     report_file: Path | None,
+    targets: tuple[str, ...],
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, float | int | bool],
     as_json: bool,
@@ -104,7 +114,11 @@ def command(
     until no more than --max-drop is lost.
     """
     from compiler.quantization.quantize import quantize
+    from compiler.target_gains import target_gains
+    from compiler.target_spec import load_target
 
+    for name in targets:
+        load_target(name)  # an unknown one is refused before the work
     with progress_reporter() as report:
         result = quantize(
             model,
@@ -120,14 +134,42 @@ def command(
             values=values,
             report=report,
         )
+        gains = target_gains(model, output, targets, shapes=shapes, values=values, report=report)
+    document = result.as_json() | {"targets": [gain.as_json() for gain in gains]}
     if report_file:
-        report_file.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
+        report_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if as_json:
-        print_json(result.as_json())
+        print_json(document)
         return
     _print_layers(result)
     click.echo()
     _print_summary(result)
+    if gains:
+        click.echo()
+        _print_gains(gains)
+
+
+def _print_gains(gains: Sequence[TargetGain]) -> None:
+    """Print one row for each target, estimates with their errors."""
+    columns = ("target", "instructions: float", "int8", "ratio", "library: float", "int8", "ratio")
+    rows = [
+        (
+            gain.target,
+            *(_estimated(need) for need in (gain.float_instructions, gain.instructions)),
+            "" if gain.instruction_ratio is None else f"{gain.instruction_ratio:.2f}",
+            *(_estimated(need) for need in (gain.float_library_bytes, gain.library_bytes)),
+            f"{gain.library_ratio:.2f}",
+        )
+        for gain in gains
+    ]
+    print_table(columns, rows, right=columns[1:])
+
+
+def _estimated(need: Need | None) -> str:
+    """Without a number: a target without an emulator, where only time counts (`bench`)."""
+    if need is None:
+        return "not estimated"
+    return f"{need.need:,}" + (f" +- {need.error:,}" if need.error else "")
 
 
 def _print_layers(result: QuantizationReport) -> None:

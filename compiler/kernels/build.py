@@ -23,7 +23,13 @@ from compiler.kernels.passes import lower_to_code, lower_to_loops
 from compiler.kernels.phases import PhasedKernel, cut_into_phases
 from compiler.kernels.plain_loops import as_phased_loops
 from compiler.kernels.scalable_integer_sums import SCALABLE_INTEGER_FUNCTIONS
-from compiler.kernels.scalable_sums import DEPTHWISE_FUNCTION, SUMS_FUNCTION
+from compiler.kernels.scalable_sums import (
+    DEPTHWISE_FUNCTION,
+    HALF_DEPTHWISE_FUNCTION,
+    HALF_SUMS_FUNCTION,
+    OF_HALVES,
+    SUMS_FUNCTION,
+)
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 from compiler.tvm_target import without_scalable_vectors
 
@@ -44,6 +50,7 @@ _MEMORY_FUNCTIONS = {
 RUNTIME_FUNCTIONS = frozenset(
     {
         *(DEPTHWISE_FUNCTION, PAD_FUNCTION, SUMS_FUNCTION),
+        *(HALF_DEPTHWISE_FUNCTION, HALF_SUMS_FUNCTION, *OF_HALVES.values()),
         *INTEGER_FUNCTIONS,
         *SCALABLE_INTEGER_FUNCTIONS,
         *pair_rows.PROTOTYPES,

@@ -9,6 +9,13 @@ import tvm
 from tvm import tirx
 
 from compiler.errors import UnsupportedError
+from compiler.kernels.c_halves import (
+    WIDENED,
+    WIDENED_HIGH,
+    WIDENED_LOW,
+    Parities,
+    is_half_load,
+)
 from compiler.kernels.c_rounding import ROUNDED, match_rounding
 from compiler.kernels.c_types import c_type, float_literal, int_literal, suffix
 
@@ -56,6 +63,7 @@ class Expressions:
         self._pending: list[str] = []  # statements to come before the current one
         self._count = 0
         self.helpers: dict[str, str] = {}  # definitions by name
+        self.parities = Parities()
 
     def take_pending(self) -> list[str]:
         """Return the statements that must stand before what was written since the last call."""
@@ -69,6 +77,7 @@ class Expressions:
         if isinstance(node, tirx.FloatImm):
             return float_literal(float(node.value), str(node.ty.dtype))
         if isinstance(node, tvm.ir.TensorLoad):
+            c_type(str(node.ty.dtype))  # a half is read by its conversion only
             (index,) = node.indices
             return self._element(node.source, self.write(index))
         if isinstance(node, tirx.Let):
@@ -120,7 +129,23 @@ class Expressions:
         dtype = str(node.ty.dtype)
         if dtype == "bool":
             return f"({self.write(node.value)} != 0)"
+        if is_half_load(node):
+            return self._half(node.value)
         return f"(({c_type(dtype)}){self.write(node.value)})"
+
+    def _half(self, load: Any) -> str:
+        """A half in memory as a float; one of a pair of weights is read as part of a word."""
+        (index,) = load.indices
+        self.helpers["ts_widened"] = WIDENED
+        place = self.parities.of(index)
+        if place is None:
+            return f"ts_widened({self._element(load.source, self.write(index))})"
+        name, text = (
+            ("ts_widened_low", WIDENED_LOW),
+            ("ts_widened_high", WIDENED_HIGH),
+        )[place]
+        self.helpers[name] = text
+        return f"{name}(&{self._element(load.source, self.write(index - place))})"
 
     def _let(self, node: Any) -> str:
         value = self.write(node.value)

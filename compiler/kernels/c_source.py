@@ -13,7 +13,7 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.kernels.c_expressions import Expressions
-from compiler.kernels.c_types import c_type
+from compiler.kernels.c_types import c_type, stored_type
 
 _SMALL_CODE = """#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("Os")
@@ -97,7 +97,7 @@ class _Writer:
         attrs = self._func.attrs
         is_alone = attrs is not None and "tirx.noalias" in attrs
         element = str(getattr(pointee, "dtype", "void"))
-        kind = "void" if element in ("void", "") else c_type(element)
+        kind = "void" if element in ("void", "") else stored_type(element)
         const = "const " if index < self._input_count else ""
         return f"{const}{kind} *{'restrict ' if is_alone else ''}{name}"
 
@@ -182,6 +182,7 @@ class _Writer:
         if _key(node.var) not in self._is_used:
             return
         before, (value,) = self._written(node.value)
+        self._expressions.parities.bind(node.var, node.value)
         yield from before
         yield f"const {c_type(str(node.var.ty.dtype))} {self._name(node.var)} = {_bare(value)};"
 

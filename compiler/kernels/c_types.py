@@ -40,6 +40,11 @@ def c_type(dtype: str) -> str:
     return C_TYPES[dtype]
 
 
+def stored_type(dtype: str) -> str:
+    """The like for what a pointer points to: halves are read as the integers of their bits."""
+    return "uint16_t" if dtype == "float16" else c_type(dtype)
+
+
 def suffix(dtype: str) -> str:
     """``int32`` -> ``i32``: the end of a helper's name."""
     return _SUFFIXES.get(dtype) or dtype.replace("uint", "u").replace("int", "i")

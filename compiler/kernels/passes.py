@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tvm
@@ -11,28 +12,31 @@ from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
 from compiler.kernels.dot_steps import call_dot_steps
+from compiler.kernels.half_loads import widen_by_integers
 from compiler.kernels.integer_sums import call_integer_sums
 from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.padded_copies import call_padded_copies
 from compiler.kernels.pair_rows import call_pair_rows
 from compiler.kernels.pair_sums import call_pair_sums
 from compiler.kernels.scalable_integer_sums import call_scalable_integer_sums
-from compiler.kernels.scalable_sums import call_sums
+from compiler.kernels.scalable_sums import call_half_sums, call_sums
 from compiler.kernels.scalable_vectors import vectorize_scalable
 from compiler.kernels.vector_tails import split_vector_tails
+from compiler.tvm_target import widens_halves
 
 # For vectors of a length that only the processor knows, in place of TVM's own.
 _SCALABLE = (call_sums, call_scalable_integer_sums, call_padded_copies, vectorize_scalable)
 
 
-def _pass(rewrite: Callable[[PrimFunc], PrimFunc]) -> Any:
+def _pass(rewrite: Callable[[PrimFunc], PrimFunc], name: str = "") -> Any:
     """A function's rewriting as a pass of TVM."""
+    name = name or rewrite.__name__
 
     def run(func: PrimFunc, mod: IRModule, context: object) -> PrimFunc:
         del mod, context
         return rewrite(func)
 
-    return tirx.transform.prim_func_pass(run, opt_level=0, name=f"tunesmith.{rewrite.__name__}")
+    return tirx.transform.prim_func_pass(run, opt_level=0, name=f"tunesmith.{name}")
 
 
 def lower_to_loops(
@@ -65,9 +69,11 @@ def lower_to_loops(
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
         _pass(call_dot_steps),
         _pass(call_integer_sums),
+        _pass(partial(call_half_sums, scalable=scalable), "call_half_sums"),
         *map(_pass, _SCALABLE if scalable else ()),
         *([_pass(call_pair_sums), _pass(call_pair_rows)] if target.kind.name == "c" else []),
         *([_pass(split_vector_tails)] if vectors else []),
+        *([] if widens_halves(target) else [_pass(widen_by_integers)]),
         tir.VectorizeLoop(vectors),
         tir.StorageRewrite(),
         blocks.HoistIfThenElse(),

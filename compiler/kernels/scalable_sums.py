@@ -22,6 +22,15 @@ from schedules.roles import SUMS
 
 SUMS_FUNCTION = "tunesmith_sve_sums"  # inputs are the same for all lanes
 DEPTHWISE_FUNCTION = "tunesmith_sve_depthwise"  # each lane has an input of its own
+# The like by the first one's name for weights that are halves.
+OF_HALVES = {
+    SUMS_FUNCTION: "tunesmith_sve_half_sums",
+    DEPTHWISE_FUNCTION: "tunesmith_sve_half_depthwise",
+}
+# Of halves in both, in registers of 128 bits.
+HALF_SUMS_FUNCTION = "tunesmith_half_sums"
+HALF_DEPTHWISE_FUNCTION = "tunesmith_half_depthwise"
+HALF_LANES = 8  # of which those functions take multiples
 SUMMED_LOOPS = 4  # channels, taps down and across, channels of a block
 
 
@@ -31,6 +40,27 @@ def call_sums(func: PrimFunc) -> PrimFunc:
     Where the operands of one do not lie in memory as the runtime's function expects, all stay.
     """
     return replace_nests(func, _call)
+
+
+def call_half_sums(func: PrimFunc, *, scalable: bool = False) -> PrimFunc:
+    """The like for nests whose factors are halves, by the runtime's functions for these.
+
+    Others are left for `call_sums` where vectors are scalable, and plain loops elsewhere.
+    """
+    marked: list[Any] = []
+    structural.structural_walk(func.body, (tirx.For, marked.append))
+    nests = [loop for loop in marked if int(loop.annotations.get(SUMS, 0))]
+    if not nests or (scalable and any(_half_call(loop) is None for loop in nests)):
+        return func
+    return replace_nests(func, _half_call)
+
+
+def _half_call(marked: Any) -> Any | None:
+    _, store = nest_of(marked)
+    loads = _operands(store)
+    if loads is None or any(str(load.ty.dtype) != "float16" for load in loads[1:]):
+        return None
+    return _call(marked) if int(marked.extent) % HALF_LANES == 0 else None
 
 
 def replace_nests(
@@ -82,6 +112,10 @@ def _call(marked: Any) -> Any | None:
         for one, *steps in zip(nest, *(s for s in strides if s), strict=True)
     )
     function = DEPTHWISE_FUNCTION if lane.inputs else SUMS_FUNCTION
+    if str(loads[1].ty.dtype) == "float16":
+        function = HALF_DEPTHWISE_FUNCTION if lane.inputs else HALF_SUMS_FUNCTION
+    elif str(loads[2].ty.dtype) == "float16":
+        function = OF_HALVES[function]
     numbers = _arguments(lane, others)
     if numbers is None:
         return None
@@ -116,18 +150,24 @@ def nest_of(loop: Any) -> tuple[list[Any], Any]:
 
 
 def _operands(store: Any) -> tuple[Any, Any, Any] | None:
-    """The loads of ``sums = sums + inputs * weights`` in float32."""
+    """The loads of ``sums = sums + inputs * weights`` in float32; factors may be halves."""
     if not isinstance(store, tirx.BufferStore) or str(store.buffer.ty.dtype) != "float32":
         return None
     value = store.value
     if not isinstance(value, tirx.Add) or not isinstance(value.b, tirx.Mul):
         return None
-    factors = (value.b.a, value.b.b)
+    factors = (_widened_half(value.b.a), _widened_half(value.b.b))
     if not all(isinstance(load, tvm.ir.TensorLoad) for load in (value.a, *factors)):
         return None
     if not value.a.source.same_as(store.buffer):
         return None
     return (value.a, *factors)
+
+
+def _widened_half(value: Any) -> Any:
+    """What is read in float16 and converted, else `value` itself."""
+    is_half = isinstance(value, tirx.Cast) and str(value.value.ty.dtype) == "float16"
+    return value.value if is_half else value
 
 
 def coefficients(index: Any, variables: Sequence[Any]) -> list[int] | None:

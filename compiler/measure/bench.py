@@ -20,9 +20,10 @@ from compiler.board_address import BoardAddress
 from compiler.errors import InputError, LimitError, ToolchainError
 from compiler.measure.bench_result import OURS, BenchResult, EngineTiming, ModelTiming
 from compiler.measure.engine_process import EngineProcess, EngineRequest
+from compiler.onnx_import.model import Weights
 from compiler.runners.open_runner import open_runner
 from compiler.runners.runner import Runner
-from compiler.target_spec import TargetSpec, load_target
+from compiler.target_spec import Precision, TargetSpec, load_target
 from compiler.version import VERSION
 
 PEERS = ("onnxruntime", "openvino")
@@ -46,6 +47,8 @@ class _Conditions:
     runs: int
     cpus: tuple[int, ...]
     verify: bool
+    precision: Precision
+    weights: Weights
 
 
 def bench(
@@ -59,6 +62,8 @@ def bench(
     values: Values = None,
     verify: bool = False,
     board: BoardAddress | None = None,
+    precision: Precision = "float32",
+    weights: Weights = "model",
     report: Report = lambda _: None,
 ) -> BenchResult:
     """Compile and time each model; a peer that cannot run one is noted, not fatal.
@@ -67,6 +72,7 @@ def bench(
         against: peers, of `PEERS`.
         runs: timed calls of each engine on each model, taken over `ROUNDS` turns.
         board: time the library there instead of where the target says.
+        precision, weights: of ours, as `compile` has them; peers compute as the file says.
         report: told what is being done.
 
     Raises:
@@ -80,7 +86,15 @@ def bench(
     if board is not None:
         spec = spec.with_board(board)
     cpus = () if spec.runner.kind == "rpc" else _processors(threads)
-    conditions = _Conditions(target=spec, threads=threads, runs=runs, cpus=cpus, verify=verify)
+    conditions = _Conditions(
+        target=spec,
+        threads=threads,
+        runs=runs,
+        cpus=cpus,
+        verify=verify,
+        precision=precision,
+        weights=weights,
+    )
     timed = []
     for model in models:
         with TemporaryDirectory(prefix="tunesmith-bench-") as folder:
@@ -146,6 +160,8 @@ def _bench_model(
         output=artifact,
         threads=conditions.threads,
         verify="require" if conditions.verify else "skip",
+        precision=conditions.precision,
+        weights=conditions.weights,
     )
     macs = sum(kernel["macs"] for kernel in made.report()["kernels"])
     with open_runner(made, threads=conditions.threads) as runner:
@@ -266,6 +282,8 @@ def _settings(conditions: _Conditions) -> dict[str, Any]:
         "runs": conditions.runs,
         "rounds": min(ROUNDS, conditions.runs),
         "warm_up_runs": WARM_UP_RUNS,
+        "precision": conditions.precision,
+        "weights": conditions.weights,
         "records": "none",
         "inputs": "drawn, seed 0",
         "timed": "one call from Python with numpy arrays, outputs included",

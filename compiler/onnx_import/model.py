@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from compiler.program import Quantization
+from compiler.program import FloatWeight, Quantization
 
 if TYPE_CHECKING:
     import onnx
 
 # What a library takes and gives: tensors as in the ONNX file, or integers where those are float.
 Io = Literal["model", "int8"]
+# How float32 weights are stored: as they are, or in 16 bits and widened where they are read.
+Weights = Literal["model", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,3 +78,6 @@ class Model:
     opset: int  # as in the user's file
     inventory: Inventory
     io: Io = "model"
+    weights: Weights = "model"
+    float_weights: tuple[FloatWeight, ...] = ()  # not rounded though `weights` says so
+    unrounded: onnx.ModelProto | None = None  # the reference before weights were rounded

@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.ir import IRModule
 from tvm.relax.backend import DispatchSortScan
 
+from compiler.onnx_import.model import Weights
 from compiler.stages.attention import fuse_attention
 from compiler.stages.batch_norm import fold_batch_norm
 from compiler.stages.block_layout import block_layout
@@ -17,6 +18,8 @@ from compiler.stages.channel_moves import join_channel_moves
 from compiler.stages.clamp_indices import clamp_indices
 from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
+from compiler.stages.half_products import half_products
+from compiler.stages.half_weights import half_weights
 from compiler.stages.integer_graph import integer_graph
 from compiler.stages.joins import keep_joins_apart
 from compiler.stages.legalize import legalize, legalize_for_gpu
@@ -33,23 +36,43 @@ FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but ep
 
 
 def graph_stages(
-    spec: TargetSpec, *, exact: bool = False, joins_apart: bool = True
+    spec: TargetSpec,
+    *,
+    exact: bool = False,
+    weights: Weights = "model",
+    precision: Precision = "float32",
+    joins_apart: bool = True,
 ) -> tuple[Stage, ...]:
     """Relax graph as imported -> fused kernels in ``call_tir`` form, not yet scheduled.
 
     Args:
         exact: only algorithms that sum the products of the model's own numbers.
+        weights: "fp16" also is without Winograd, whose transformed weights are no halves.
+        precision: "fp16" lays the graph out for products of halves.
         joins_apart: concatenations that can be made in place are not fused.
     """
+    exact = exact or weights == "fp16"
+    lanes = spec.lanes(dtype_bits=32)
+    layout, legalizer = spec, partial(legalize, lanes=lanes)
+    products: tuple[Stage, ...] = ()
+    if precision == "fp16":
+        layout = spec.with_half_products()
+        block = layout.lanes(dtype_bits=32)
+        legalizer = partial(legalize, lanes=lanes, conv_lanes=block, matmul_lanes=block)
+        products = (Stage("half-products", half_products),)
     return (
         *_model_stages(spec),
-        Stage("block-layout", partial(block_layout, spec=spec, exact=exact)),
+        Stage("block-layout", partial(block_layout, spec=layout, exact=exact)),
         Stage("fuse-attention", partial(fuse_attention, spec=spec)),
-        *_kernel_stages(partial(legalize, lanes=spec.lanes(dtype_bits=32)), joins_apart),
+        *_kernel_stages(legalizer, joins_apart),
+        *products,
+        *_weights_stages(weights),
     )
 
 
-def mcu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Stage, ...]:
+def mcu_graph_stages(
+    spec: TargetSpec, *, weights: Weights = "model", joins_apart: bool = True
+) -> tuple[Stage, ...]:
     """The like for microcontrollers: every sum is direct, attention is not fused.
 
     Without vectors a block is one channel, so that all values stay plain.
@@ -64,6 +87,7 @@ def mcu_graph_stages(spec: TargetSpec, *, joins_apart: bool = True) -> tuple[Sta
         *_model_stages(spec),
         Stage("block-layout", partial(block_layout, spec=spec, exact=True)),
         *_kernel_stages(legalizer, joins_apart),
+        *_weights_stages(weights),
     )
 
 
@@ -133,3 +157,8 @@ def _kernel_stages(
         Stage("drop-purity", transform.RemovePurityChecking()),
         Stage("canonicalize-calls", transform.CanonicalizeBindings()),
     )
+
+
+def _weights_stages(weights: Weights) -> tuple[Stage, ...]:
+    """Last of all: what packing and folding make of weights is known, and no stage reads halves."""
+    return (Stage("half-weights", half_weights),) if weights == "fp16" else ()

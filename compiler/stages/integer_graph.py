@@ -17,7 +17,10 @@ from tvm.ir import IRModule
 from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
 from compiler.stages.constants import constant_array
 from compiler.stages.integer.context import Context
-from compiler.stages.integer.dynamic import integer_sums_of_product
+from compiler.stages.integer.dynamic import (
+    integer_sums_of_convolution,
+    integer_sums_of_product,
+)
 from compiler.stages.integer.elementwise import rescaled
 from compiler.stages.integer.epilogue import Epilogue, epilogue_of
 from compiler.stages.integer.movement import integer_part
@@ -90,9 +93,10 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         return super().visit_dataflow_var_(variable)
 
     def visit_call_(self, call: relax.Call) -> Any:
-        sums = integer_sums_of_product(self._context, call, self.visit_expr)
-        if sums is not None:
-            return sums
+        for integer_sums in (integer_sums_of_product, integer_sums_of_convolution):
+            sums = integer_sums(self._context, call, self.visit_expr)
+            if sums is not None:
+                return sums
         if is_call_to(call, "relax.dequantize") and constant_array(call.args[0]) is None:
             found = quantizer_of(call)
             if found is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ class Verification:
     onnxruntime_version: str
     machine: Machine
     precision: str = "float32"  # of products
+    weights: str = "model"  # as stored; the reference has the same
+    # By name of a float output: how far it is from that of the model before its weights were
+    # rounded, as a share of its largest value. A figure to judge by: nothing is held to it.
+    rounding_differences: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -80,6 +85,8 @@ class Verification:
             "kernels": [kernel.as_json() for kernel in self.kernels],
             "precision": self.precision,
             "float32_limit": relative_limit("float32", self.precision),
+            "weights": self.weights,
+            "rounding_differences": dict(self.rounding_differences),
             "inputs": self.inputs,
             "seeds": list(self.seeds),
             "reference_uncertainty": self.reference_uncertainty,

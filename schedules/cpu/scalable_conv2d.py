@@ -29,18 +29,25 @@ def scalable_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     kernel = fused_sum(func, role=roles.CONV2D, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) not in (4, 5):
         return None
-    _, groups, blocks, _, _, lanes = match.axis_extents(kernel.sch, kernel.main)[:6]
-    _, channels, _, _, *out_block = match.axis_extents(kernel.sch, kernel.epilogue)
-    if (
-        out_block not in ([], [lanes])
-        or channels * (out_block or [1])[0] != groups * blocks * lanes
-    ):
+    if not is_whole_blocks(kernel):
         return None
-    _schedule(kernel, spec)
+    schedule_conv2d_sums(kernel, spec)
     return kernel.sch
 
 
-def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+def is_whole_blocks(kernel: FusedSum) -> bool:
+    """Whether the output is plain or has the blocks of the weights, all channels in them."""
+    _, groups, blocks, _, _, lanes = match.axis_extents(kernel.sch, kernel.main)[:6]
+    extents = match.axis_extents(kernel.sch, kernel.epilogue)
+    if len(extents) not in (4, 5):
+        return False
+    _, channels, _, _, *out_block = extents
+    whole = channels * (out_block or [1])[0] == groups * blocks * lanes
+    return out_block in ([], [lanes]) and whole
+
+
+def schedule_conv2d_sums(kernel: FusedSum, spec: TargetSpec) -> None:
+    """Share parts of channels and rows among cores, and mark the sums of a run of columns."""
     sch, conv, epilogue = kernel.sch, kernel.main, kernel.epilogue
     _, _, _, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
     plain = len(match.axis_extents(sch, epilogue)) == 4

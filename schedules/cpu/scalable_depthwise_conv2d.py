@@ -26,11 +26,12 @@ def scalable_depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedul
     kernel = fused_sum(func, role=roles.BLOCKED_DEPTHWISE_CONV2D, before=roles.PAD)
     if kernel is None:
         return None
-    _schedule(kernel, spec)
+    schedule_depthwise_sums(kernel, spec)
     return kernel.sch
 
 
-def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+def schedule_depthwise_sums(kernel: FusedSum, spec: TargetSpec) -> None:
+    """Share blocks and rows among cores, and mark the sums of a run of columns."""
     sch, conv, epilogue, pad = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     _, _, rows, columns, lanes = match.axis_extents(sch, conv)[:5]
     fitting = spec.cache.l1d_bytes // SUMS_SHARE // (lanes * FLOAT_BYTES)

@@ -28,11 +28,12 @@ def scalable_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     kernel = fused_sum(func, role=roles.MATMUL, before=roles.PACK)
     if kernel is None:
         return None
-    _schedule(kernel, spec)
+    schedule_matmul_sums(kernel, spec)
     return kernel.sch
 
 
-def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
+def schedule_matmul_sums(kernel: FusedSum, spec: TargetSpec) -> None:
+    """Share panels and matrices among cores, and mark the sums of a run of rows."""
     sch, product, epilogue, pack = kernel.sch, kernel.main, kernel.epilogue, kernel.before
     batch, rows, _, lanes, _ = match.axis_extents(sch, product)
     if batch == 1:

@@ -104,7 +104,7 @@ def test_weights_as_c_source(tunesmith: Tunesmith, tmp_path: Path) -> None:
     """The other form gives the same numbers."""
     save(conv_net_model(), tmp_path / "net.onnx")
     for form in ("c", "incbin"):
-        words = ("compile", "net.onnx", "--target", "host", "-o", form, "--weights", form)
+        words = ("compile", "net.onnx", "--target", "host", "--weights-form", form, "-o", form)
         assert tunesmith(*words).code == 0
         assert tunesmith("run", form, "--outputs", f"{form}.npz").code == 0
     assert not list((tmp_path / "c").rglob("*.S"))

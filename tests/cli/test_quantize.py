@@ -41,6 +41,45 @@ def test_table_file_and_report(tunesmith: Tunesmith, tmp_path: Path, model: Path
     assert listing(tmp_path) == ["cost.json", "data.npz", "int8.onnx", "net.onnx"]
 
 
+@pytest.mark.emulator
+def test_estimates_for_targets(tunesmith: Tunesmith, tmp_path: Path, model: Path) -> None:
+    """Before and after: estimated as `inspect` does, or counted in the target's emulator."""
+    np.savez(tmp_path / "data.npz", x=images())
+    words = ("quantize", model, "--calibration", "data.npz", "-o", "int8.onnx", "--max-drop", "20%")
+    outcome = tunesmith(
+        *words, "--report", "cost.json", "--target", "cortex-m4f", "--target", "x86-64-v3"
+    )
+    assert outcome.code == 0, outcome.stderr
+    document = json.loads((tmp_path / "cost.json").read_text(encoding="utf-8"))
+    board, server = document["targets"]
+    assert board["target"] == "cortex-m4f"
+    assert board["instructions"]["need"] > 0
+    assert board["instruction_ratio"] == pytest.approx(
+        board["instructions"]["need"] / board["float_instructions"]["need"]
+    )
+    assert board["library_ratio"] < 1
+    assert (server["instructions"], server["instruction_ratio"]) == (None, None)
+    assert server["library_bytes"]["need"] > 0
+    assert board["instructions"]["error"] == 0  # counted: functions of the runtime multiply pairs
+    estimated = board["float_instructions"]
+    assert estimated["error"] > 0
+    inspected = tunesmith("inspect", "net.onnx", "--target", "cortex-m4f").stdout
+    assert f"{estimated['need']:,}" in inspected
+    assert f"{estimated['need']:,} +- {estimated['error']:,}" in outcome.stdout
+    assert "not estimated" in outcome.stdout
+
+
+def test_unknown_target_is_refused_before_the_work(
+    tunesmith: Tunesmith, tmp_path: Path, model: Path
+) -> None:
+    np.savez(tmp_path / "data.npz", x=images())
+    words = ("quantize", model, "--calibration", "data.npz", "-o", "int8.onnx")
+    outcome = tunesmith(*words, "--target", "cortex-m9")
+    assert outcome.code == 1
+    assert "cortex-m9" in outcome.stderr
+    assert not (tmp_path / "int8.onnx").exists()
+
+
 def test_json_from_a_function_with_labels(
     tunesmith: Tunesmith, tmp_path: Path, model: Path
 ) -> None:

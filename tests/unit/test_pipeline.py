@@ -57,7 +57,7 @@ def test_options_are_in_the_manifest(net: Path, tmp_path: Path) -> None:
     ]
     provenances = [artifact.manifest.provenance for artifact in artifacts]
     assert [provenance.options["threads"] for provenance in provenances] == [1, 3]
-    assert provenances[0].options["weights"] == "incbin"
+    assert provenances[0].options["weights_form"] == "incbin"
     assert {"apache-tvm", "onnx", "cc", "tunesmith"} <= provenances[0].tool_versions.keys()
     fingerprints = {artifact.manifest.target.fingerprint for artifact in artifacts}
     assert len(fingerprints) == 2

@@ -24,7 +24,13 @@ needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is no
     ("target", "precision", "have", "able"),
     [
         ("cuda-sm75", "tf32", "float32, fp16", "cuda-sm80, cuda-sm89, cuda-sm90"),
-        ("x86-64-v3", "fp16", "float32", "cuda-sm75, cuda-sm80, cuda-sm89, cuda-sm90"),
+        (
+            "cortex-a72",
+            "fp16",
+            "float32",
+            "apple-m1, cortex-a76, cuda-sm75, cuda-sm80, cuda-sm89, cuda-sm90, neoverse-n1, "
+            "neoverse-n2, neoverse-v1",
+        ),
         ("cortex-m4f", "tf32", "float32", "cuda-sm80, cuda-sm89, cuda-sm90"),
     ],
 )
@@ -37,7 +43,7 @@ def test_target_without_the_instructions_is_refused(
     assert str(error.value) == (
         f"target {target} has no instructions for --precision {precision}\n"
         f"  why: its products are computed in: {have}; tensor cores have tf32 from sm_80 on, "
-        "fp16 from sm_75 on\n"
+        "fp16 from sm_75 on, 64-bit Arm has fp16 from Armv8.2 with FEAT_FP16 on\n"
         f"  fix: leave out --precision, or choose one of: {able}"
     )
 

@@ -8,6 +8,19 @@
 
 #include <arm_sve.h>
 
+/* Weights are floats, or halves that are widened as they are loaded (sve_half_depthwise.c). */
+#ifdef TUNESMITH_HALF_WEIGHTS
+typedef uint16_t weight;
+#define LOAD_WEIGHTS(p, from)                                                                    \
+    svcvt_f32_f16_x(p, svreinterpret_f16_u32(svld1uh_u32(p, from)))
+#else
+typedef float weight;
+#define LOAD_WEIGHTS(p, from) svld1_f32(p, from)
+#endif
+#ifndef TUNESMITH_DEPTHWISE
+#define TUNESMITH_DEPTHWISE tunesmith_sve_depthwise
+#endif
+
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Extents and strides in elements, in the order of the arguments that the kernels pass. */
@@ -30,7 +43,7 @@ typedef struct nest {
     }
 
 /* `columns` is a constant wherever this is called: what it leaves out is no code. */
-ALWAYS_INLINE void run(float *sums, const float *in, const float *weights, const nest *n,
+ALWAYS_INLINE void run(float *sums, const float *in, const weight *weights, const nest *n,
                        svbool_t lanes, const int columns)
 {
     const svbool_t all = svptrue_b32();
@@ -40,10 +53,10 @@ ALWAYS_INLINE void run(float *sums, const float *in, const float *weights, const
         for (y = 0; y < n->taps_y; y++) {
             for (x = 0; x < n->taps_x; x++) {
                 const float *at = in + channel * n->in_channel + y * n->in_y + x * n->in_x;
-                const float *from = weights + channel * n->weight_channel + y * n->weight_y +
+                const weight *from = weights + channel * n->weight_channel + y * n->weight_y +
                                     x * n->weight_x;
                 for (i = 0; i < n->inner; i++, at += n->in_inner, from += n->weight_inner) {
-                    const svfloat32_t w = svld1_f32(lanes, from);
+                    const svfloat32_t w = LOAD_WEIGHTS(lanes, from);
                     COLUMNS(ADD)
                 }
             }
@@ -56,21 +69,21 @@ ALWAYS_INLINE void run(float *sums, const float *in, const float *weights, const
 #define HIDE(number) __asm__("" : "+r"(number));
 
 /* Nine taps, the usual number: all weights stay in registers along a row of columns. */
-static void run_3x3(float *sums, const float *in, const float *weights, const nest *n,
+static void run_3x3(float *sums, const float *in, const weight *weights, const nest *n,
                     svbool_t lanes, int32_t columns)
 {
     const svbool_t all = svptrue_b32();
     const int64_t step = n->in_column, to = n->sums_column;
     const int64_t wy = n->weight_x, wx = n->weight_inner;
-    const svfloat32_t w00 = svld1_f32(lanes, weights);
-    const svfloat32_t w01 = svld1_f32(lanes, weights + wx);
-    const svfloat32_t w02 = svld1_f32(lanes, weights + 2 * wx);
-    const svfloat32_t w10 = svld1_f32(lanes, weights + wy);
-    const svfloat32_t w11 = svld1_f32(lanes, weights + wy + wx);
-    const svfloat32_t w12 = svld1_f32(lanes, weights + wy + 2 * wx);
-    const svfloat32_t w20 = svld1_f32(lanes, weights + 2 * wy);
-    const svfloat32_t w21 = svld1_f32(lanes, weights + 2 * wy + wx);
-    const svfloat32_t w22 = svld1_f32(lanes, weights + 2 * wy + 2 * wx);
+    const svfloat32_t w00 = LOAD_WEIGHTS(lanes, weights);
+    const svfloat32_t w01 = LOAD_WEIGHTS(lanes, weights + wx);
+    const svfloat32_t w02 = LOAD_WEIGHTS(lanes, weights + 2 * wx);
+    const svfloat32_t w10 = LOAD_WEIGHTS(lanes, weights + wy);
+    const svfloat32_t w11 = LOAD_WEIGHTS(lanes, weights + wy + wx);
+    const svfloat32_t w12 = LOAD_WEIGHTS(lanes, weights + wy + 2 * wx);
+    const svfloat32_t w20 = LOAD_WEIGHTS(lanes, weights + 2 * wy);
+    const svfloat32_t w21 = LOAD_WEIGHTS(lanes, weights + 2 * wy + wx);
+    const svfloat32_t w22 = LOAD_WEIGHTS(lanes, weights + 2 * wy + 2 * wx);
     const float *r0 = in, *r1 = in + n->in_x, *r2 = in + 2 * n->in_x;
     int64_t x1 = n->in_inner, x2 = 2 * x1;
     int32_t column;
@@ -97,8 +110,8 @@ static void run_3x3(float *sums, const float *in, const float *weights, const ne
     }
 }
 
-TS_HIDDEN void TS_NAME(tunesmith_sve_depthwise)(
-    float *sums, const float *in, const float *weights, int32_t columns, int32_t lanes,
+TS_HIDDEN void TS_NAME(TUNESMITH_DEPTHWISE)(
+    float *sums, const float *in, const weight *weights, int32_t columns, int32_t lanes,
     int32_t channels, int32_t taps_y, int32_t taps_x, int32_t inner, int32_t sums_column,
     int32_t in_column, int32_t in_channel, int32_t in_y, int32_t in_x, int32_t in_inner,
     int32_t weight_channel, int32_t weight_y, int32_t weight_x, int32_t weight_inner)

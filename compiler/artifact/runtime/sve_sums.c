@@ -9,6 +9,19 @@
 
 #include <arm_sve.h>
 
+/* Weights are floats, or halves that are widened as they are loaded (sve_half_sums.c). */
+#ifdef TUNESMITH_HALF_WEIGHTS
+typedef uint16_t weight;
+#define LOAD_WEIGHTS(p, from, v)                                                                 \
+    svcvt_f32_f16_x(p, svreinterpret_f16_u32(svld1uh_vnum_u32(p, from, v)))
+#else
+typedef float weight;
+#define LOAD_WEIGHTS(p, from, v) svld1_vnum_f32(p, from, v)
+#endif
+#ifndef TUNESMITH_SUMS
+#define TUNESMITH_SUMS tunesmith_sve_sums
+#endif
+
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Extents and strides in elements, in the order of the arguments that the kernels pass. */
@@ -45,14 +58,14 @@ typedef struct nest {
 #define LOAD_FOUR(c) svfloat32_t x##c = svld1rq_f32(svptrue_b32(), at + o##c);
 #define LOAD_ONE(c) svfloat32_t x##c = svdup_n_f32(at[o##c]);
 #define WEIGHTS(v)                                                                               \
-    svfloat32_t w##v = v < vectors ? svld1_vnum_f32(p##v, from, v) : svdup_n_f32(0.0f);
+    svfloat32_t w##v = v < vectors ? LOAD_WEIGHTS(p##v, from, v) : svdup_n_f32(0.0f);
 #define BY_LANE(v, c)                                                                            \
     if (v < vectors && c < columns) a##v##_##c = svmla_lane_f32(a##v##_##c, w##v, x##c, LANE);
 #define BY_ONE(v, c)                                                                             \
     if (v < vectors && c < columns) a##v##_##c = svmla_f32_x(svptrue_b32(), a##v##_##c, w##v, x##c);
 
 /* `vectors` and `columns` are constants wherever this is called: what they leave out is no code. */
-ALWAYS_INLINE void tile(float *sums, const float *in, const float *weights, const nest *n,
+ALWAYS_INLINE void tile(float *sums, const float *in, const weight *weights, const nest *n,
                         int32_t lanes, const int vectors, const int columns, const int by_lane)
 {
     const int32_t width = (int32_t)svcntw();
@@ -66,7 +79,7 @@ ALWAYS_INLINE void tile(float *sums, const float *in, const float *weights, cons
         for (y = 0; y < n->taps_y; y++) {
             for (x = 0; x < n->taps_x; x++) {
                 const float *at = in + channel * n->in_channel + y * n->in_y + x * n->in_x;
-                const float *from = weights + channel * n->weight_channel + y * n->weight_y +
+                const weight *from = weights + channel * n->weight_channel + y * n->weight_y +
                                     x * n->weight_x;
                 if (by_lane) {
                     for (i = 0; i < n->inner; i += 4) {
@@ -101,7 +114,7 @@ ALWAYS_INLINE void tile(float *sums, const float *in, const float *weights, cons
     ALL(STORE)
 }
 
-ALWAYS_INLINE void strip(float *sums, const float *in, const float *weights, nest n,
+ALWAYS_INLINE void strip(float *sums, const float *in, const weight *weights, nest n,
                          int32_t lanes, int32_t tiles, const int vectors, const int columns,
                          const int by_lane)
 {
@@ -114,7 +127,7 @@ ALWAYS_INLINE void strip(float *sums, const float *in, const float *weights, nes
 
 /* One tile after another along the columns: addresses are computed once for all of them. */
 #define TILE(vectors, columns)                                                                   \
-    static void tile_##vectors##_##columns(float *sums, const float *in, const float *weights,   \
+    static void tile_##vectors##_##columns(float *sums, const float *in, const weight *weights,   \
                                            const nest *n, int32_t lanes, int32_t tiles)          \
     {                                                                                            \
         if (n->in_inner == 1 && n->inner % 4 == 0) {                                             \
@@ -127,7 +140,7 @@ TILE(1, 1) TILE(1, 2) TILE(1, 4) TILE(1, 8)
 TILE(2, 1) TILE(2, 2) TILE(2, 4) TILE(2, 8)
 TILE(4, 1) TILE(4, 2) TILE(4, 3) TILE(4, 6)
 
-typedef void (*tile_function)(float *, const float *, const float *, const nest *, int32_t,
+typedef void (*tile_function)(float *, const float *, const weight *, const nest *, int32_t,
                               int32_t);
 
 /* For each number of vectors the tiles from the widest; accumulators, inputs and weights fit 32
@@ -141,8 +154,8 @@ static const struct {
     {{6, tile_4_6}, {3, tile_4_3}, {2, tile_4_2}, {1, tile_4_1}},
 };
 
-TS_HIDDEN void TS_NAME(tunesmith_sve_sums)(
-    float *sums, const float *in, const float *weights, int32_t columns, int32_t lanes,
+TS_HIDDEN void TS_NAME(TUNESMITH_SUMS)(
+    float *sums, const float *in, const weight *weights, int32_t columns, int32_t lanes,
     int32_t channels, int32_t taps_y, int32_t taps_x, int32_t inner, int32_t sums_column,
     int32_t in_column, int32_t in_channel, int32_t in_y, int32_t in_x, int32_t in_inner,
     int32_t weight_channel, int32_t weight_y, int32_t weight_x, int32_t weight_inner)

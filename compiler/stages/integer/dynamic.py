@@ -1,4 +1,4 @@
-"""Products of integers whose zero points are known when the model runs (MatMulInteger)."""
+"""Sums of integers whose zero points are known when the model runs (MatMulInteger, ConvInteger)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from tvm import relax
+from tvm import relax, te
 
 from compiler.stages.constants import constant_array
 from compiler.stages.integer.context import Context
 from compiler.stages.integer.conv2d import narrowest
 from compiler.stages.integer.quantizers import SMALL_INTEGERS
 from compiler.stages.operand_views import shape_of
+from compiler.stages.operators.conv2d_signature import conv2d_signature
+from compiler.stages.operators.integer_conv2d import (
+    integer_conv2d,
+    integer_depthwise_conv2d,
+    pack_integer_conv2d_weight,
+    pack_integer_depthwise_weight,
+)
 from compiler.stages.operators.integer_dot import row_shift
 from compiler.stages.operators.integer_matmul import (
     integer_matmul,
     less_zero_points,
+    less_zero_points_of_images,
     pack_integer_right,
 )
 from compiler.stages.provenance import is_call_to
@@ -59,12 +67,55 @@ def integer_sums_of_product(
     packed = relax.const(pack_integer_right(narrowest(weights, dot.least_weight), dot))
     compute = partial(integer_matmul, columns=columns, dot=dot, zero=0)
     sums = context.emit_te(compute, rows, packed, name="integer_matmul")
-    zero = relax.const(np.zeros((), np.int32)) if left.zero is None else rewritten(left.zero)
+    zero = _zero_of(left, rewritten)
     less = partial(less_zero_points, shape=shape, shift=row_shift(str(left.data.ty.dtype), 0, dot))
     weight_sums = relax.const(weights.sum(axis=0).astype(np.int32))
     return context.builder.call_te(
         less, sums, zero, weight_sums, primfunc_name_hint="less_zero_points"
     )
+
+
+def integer_sums_of_convolution(
+    context: Context, call: relax.Call, rewritten: Callable[[Any], Any]
+) -> Any | None:
+    """Return a ``relax.nn.conv2d`` of int32 as sums of 8-bit products; None if it is none.
+
+    As `integer_sums_of_product`. Around the data stands its zero point, so that the sum of all
+    weights of a channel counts at borders, too.
+    """
+    if not is_call_to(call, "relax.nn.conv2d") or str(call.ty.dtype) != "int32":
+        return None
+    sig = conv2d_signature(call, "int32")
+    weights = _known(context, call.args[1])
+    data = _centred(context, call.args[0])
+    if sig is None or weights is None or data is None:
+        return None
+    if weights.min(initial=0) < -(2**15) or weights.max(initial=0) >= 2**15:
+        return None
+    dot = context.dot.of_depthwise if sig.is_depthwise else context.dot
+    narrow = narrowest(weights, dot.least_weight)
+    if sig.is_depthwise:
+        narrow = weights.astype(np.int16) if dot.wide_depthwise_weights else narrow
+        packed, compute = pack_integer_depthwise_weight(narrow), integer_depthwise_conv2d
+    else:
+        packed, compute = pack_integer_conv2d_weight(narrow, sig, dot), integer_conv2d
+    zero = context.emit(_zero_of(data, rewritten))
+    last = context.emit(relax.op.permute_dims(rewritten(data.data), (0, 2, 3, 1)))
+    kind = str(data.data.ty.dtype)
+
+    def sums_of(rows: te.Tensor, packed: te.Tensor, zero: te.Tensor) -> te.Tensor:
+        return compute(rows, packed, sig=sig, dot=dot, zero=zero)
+
+    sums = context.emit_te(sums_of, last, relax.const(packed), zero, name=compute.__name__)
+    less = partial(less_zero_points_of_images, shift=row_shift(kind, 0, dot))
+    weight_sums = relax.const(weights.sum(axis=(1, 2, 3)).astype(np.int32))
+    made = context.emit_te(less, sums, zero, weight_sums, name="less_zero_points")
+    return relax.op.permute_dims(made, (0, 3, 1, 2))
+
+
+def _zero_of(data: _Centred, rewritten: Callable[[Any], Any]) -> Any:
+    """The zero point of data as int32 of one element."""
+    return relax.const(np.zeros((), np.int32)) if data.zero is None else rewritten(data.zero)
 
 
 def _centred(context: Context, expression: Any) -> _Centred | None:

@@ -73,12 +73,16 @@ class Conv2dSignature:
         )
 
 
-def conv2d_signature(call: relax.Call) -> Conv2dSignature | None:
-    """Return the signature of a float32 ``relax.nn.conv2d`` in NCHW, None for any other call."""
+def conv2d_signature(call: relax.Call, dtype: str = "float32") -> Conv2dSignature | None:
+    """Return the signature of a ``relax.nn.conv2d`` in NCHW, None for any other call.
+
+    Args:
+        dtype: of data and weights.
+    """
     attrs = call.attrs
     data, weight = call.args[0].ty, call.args[1].ty
     plain = (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) == ("NCHW", "OIHW", "NCHW")
-    if not plain or str(data.dtype) != "float32" or str(weight.dtype) != "float32":
+    if not plain or str(data.dtype) != dtype or str(weight.dtype) != dtype:
         return None
     batch, in_channels, height, width = (int(extent) for extent in data.shape.values)
     out_channels, _, kernel_h, kernel_w = (int(extent) for extent in weight.shape.values)

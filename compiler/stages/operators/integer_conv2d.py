@@ -8,7 +8,12 @@ import numpy as np
 from tvm import te, tirx
 
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
-from compiler.stages.operators.integer_dot import IntegerDot, row_shift
+from compiler.stages.operators.integer_dot import (
+    IntegerDot,
+    known_zero,
+    row_shift,
+    stands_around,
+)
 from compiler.stages.operators.joined_taps import (
     for_joined_taps,
     joined_rows,
@@ -49,7 +54,12 @@ def pack_integer_conv2d_weight(
 
 
 def integer_rows(
-    data: te.Tensor, sig: Conv2dSignature, dot: IntegerDot, *, zero: int, channels: int
+    data: te.Tensor,
+    sig: Conv2dSignature,
+    dot: IntegerDot,
+    *,
+    zero: int | te.Tensor,
+    channels: int,
 ) -> te.Tensor:
     """``data[N, H, W, C]`` as the sums read it: [N, H + pads, W + pads, `channels`].
 
@@ -62,8 +72,8 @@ def integer_rows(
     batch, height, width, given = (int(extent) for extent in data.shape)
     if not any(sig.pads) and channels == given and dtype == str(data.dtype):
         return data
-    shift = row_shift(str(data.dtype), zero, dot)
-    around = tirx.const(zero + shift, dtype)
+    shift = row_shift(str(data.dtype), known_zero(zero), dot)
+    around = stands_around(zero, str(data.dtype), dtype, dot)
 
     def element(n: Any, y: Any, x: Any, c: Any) -> Any:
         value = data[n, y - top, x - left, c]
@@ -90,14 +100,19 @@ def integer_rows(
 
 
 def integer_conv2d(
-    data: te.Tensor, weight: te.Tensor, *, sig: Conv2dSignature, dot: IntegerDot, zero: int
+    data: te.Tensor,
+    weight: te.Tensor,
+    *,
+    sig: Conv2dSignature,
+    dot: IntegerDot,
+    zero: int | te.Tensor,
 ) -> te.Tensor:
     """int32 ``[N, OH, OW, O]`` from ``data[N, H, W, C]`` and packed weights.
 
     The sums are [N, Y, X, O/L, L]; a pointwise convolution's positions are one row, Y is 1.
 
     Args:
-        zero: the integer that stands around the data.
+        zero: the integer that stands around the data; a tensor of one if computed at run time.
     """
     blocks, _, _, chunks, lanes, group = (int(extent) for extent in weight.shape)
     group_in = sig.in_channels // sig.groups
@@ -154,7 +169,12 @@ def pack_integer_depthwise_weight(weight: np.ndarray) -> np.ndarray:
 
 
 def integer_depthwise_conv2d(
-    data: te.Tensor, weight: te.Tensor, *, sig: Conv2dSignature, dot: IntegerDot, zero: int
+    data: te.Tensor,
+    weight: te.Tensor,
+    *,
+    sig: Conv2dSignature,
+    dot: IntegerDot,
+    zero: int | te.Tensor,
 ) -> te.Tensor:
     """int32 ``[N, OH, OW, O]`` from ``data[N, H, W, C]`` and ``weight[KH, KW, O]``."""
     rows = integer_rows(data, sig, dot, zero=zero, channels=sig.in_channels)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from tvm import te, tirx
 
 from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.target_spec import TargetSpec
@@ -93,6 +95,23 @@ def row_shift(dtype: str, zero: int, dot: IntegerDot) -> int:
     if dot.row_dtype in (None, dtype):
         return 0
     return {"int16": -zero, "uint8": 128, "int8": -128}[str(dot.row_dtype)]
+
+
+def stands_around(zero: int | te.Tensor, dtype: str, rows: str, dot: IntegerDot) -> Any:
+    """The integer around data of `dtype`, as it stands in rows of the type `rows`.
+
+    Args:
+        zero: a number, or int32 of one element, computed when the model runs.
+    """
+    if isinstance(zero, int):
+        return tirx.const(zero + row_shift(dtype, zero, dot), rows)
+    known = zero[(0,) * len(zero.shape)]
+    return (known + tirx.const(row_shift(dtype, 0, dot), "int32")).astype(rows)
+
+
+def known_zero(zero: int | te.Tensor) -> int:
+    """The zero point that copies of rows subtract: none where it is known at run time only."""
+    return zero if isinstance(zero, int) else 0
 
 
 def integer_dot(spec: TargetSpec) -> IntegerDot:

@@ -96,6 +96,18 @@ def less_zero_points(
     return te.compute(shape, element, name="less_zero_points")
 
 
+def less_zero_points_of_images(
+    sums: te.Tensor, zero: te.Tensor, weight_sums: te.Tensor, *, shift: int
+) -> te.Tensor:
+    """``sums[N, H, W, O] - (zero + shift) * weight_sums[O]``; as `less_zero_points`."""
+    first = (0,) * len(zero.shape)
+
+    def element(n: Any, y: Any, x: Any, o: Any) -> Any:
+        return sums[n, y, x, o] - (zero[first] + tirx.const(shift, "int32")) * weight_sums[o]
+
+    return te.compute(sums.shape, element, name="less_zero_points")
+
+
 def integer_batch_matmul(left: te.Tensor, right: te.Tensor, *, zeros: tuple[int, int]) -> te.Tensor:
     """int32 ``[B, M, N]`` from ``left[B, M, K]`` and ``right[B or 1, K, N]``, made at run time."""
     batch, rows, depth = (int(extent) for extent in left.shape)

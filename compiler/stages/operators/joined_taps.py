@@ -13,7 +13,12 @@ import numpy as np
 from tvm import te, tirx
 
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
-from compiler.stages.operators.integer_dot import IntegerDot, row_shift
+from compiler.stages.operators.integer_dot import (
+    IntegerDot,
+    known_zero,
+    row_shift,
+    stands_around,
+)
 from schedules import roles
 
 
@@ -40,7 +45,7 @@ def joined_taps(weight: np.ndarray) -> np.ndarray:
 
 
 def joined_rows(
-    data: te.Tensor, sig: Conv2dSignature, dot: IntegerDot, *, zero: int, taps: int
+    data: te.Tensor, sig: Conv2dSignature, dot: IntegerDot, *, zero: int | te.Tensor, taps: int
 ) -> te.Tensor:
     """``data[N, H, W, C]`` as [N, H + pads, (W + pads) * C and what the last run reads beyond].
 
@@ -52,8 +57,8 @@ def joined_rows(
     dtype, given = dot.row_dtype or str(data.dtype), str(data.dtype)
     top, left, bottom, right = sig.pads
     batch, height, width, channels = (int(extent) for extent in data.shape)
-    shift = row_shift(given, zero, dot)
-    around = tirx.const(zero + shift, dtype)
+    shift = row_shift(given, known_zero(zero), dot)
+    around = stands_around(zero, given, dtype, dot)
     begin, end = left * channels, (left + width) * channels
     last = (sig.out_extent[1] - 1) * sig.strides[1] * channels
 
