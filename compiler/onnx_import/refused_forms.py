@@ -93,13 +93,14 @@ def _resize(node: onnx.NodeProto, attributes: _Attributes, facts: GraphFacts) ->
     return None
 
 
-def _quantizer(node: onnx.NodeProto, _: _Attributes, facts: GraphFacts) -> str | None:
-    """Scales that divide by nothing, and zero points that ONNX does not allow."""
+def _quantizer(node: onnx.NodeProto, attributes: _Attributes, facts: GraphFacts) -> str | None:
+    """Scales that divide by nothing, zero points that ONNX does not allow, too many of either."""
     import numpy as np
     from onnx import numpy_helper
 
     known = [facts.constants.get(name) for name in node.input[1:3]]
-    scale, *zero = [None if one is None else numpy_helper.to_array(one) for one in known]
+    scale, *zeros = [None if one is None else numpy_helper.to_array(one) for one in known]
+    zero = zeros[0] if zeros else None
     if scale is not None:
         scale = np.asarray(scale, np.float64)
         if not np.all(np.isfinite(scale)):
@@ -108,8 +109,40 @@ def _quantizer(node: onnx.NodeProto, _: _Attributes, facts: GraphFacts) -> str |
             return f"its scale is {float(scale.min()):g}: scales are positive"
         if np.any(scale < np.finfo(np.float32).tiny):
             return f"its scale {float(scale.min()):g} is below the smallest normal float32"
-    if zero and zero[0] is not None and zero[0].dtype == np.int32 and np.any(zero[0]):
+    if zero is None:
+        return None
+    other = _other_type(node, facts)
+    if other:
+        return other
+    if zero.dtype == np.int32 and np.any(zero):
         return "its zero point is not 0, as it must be for int32"
+    return None if scale is None else _channels(node, attributes, facts, scale.size, zero.size)
+
+
+def _other_type(node: onnx.NodeProto, facts: GraphFacts) -> str | None:
+    """A zero point that is no integer of those that are quantized to."""
+    import onnx
+
+    integers = node.input[0] if node.op_type == "DequantizeLinear" else node.output[0]
+    found, wanted = facts.constants[node.input[2]].data_type, facts.types.get(integers)
+    if wanted is None or wanted.element in (0, found):
+        return None
+    names = [onnx.TensorProto.DataType.Name(kind).lower() for kind in (found, wanted.element)]
+    return f"its zero point is {names[0]}, its integers are {names[1]}"
+
+
+def _channels(
+    node: onnx.NodeProto, attributes: _Attributes, facts: GraphFacts, scales: int, zeros: int
+) -> str | None:
+    """Scales and zero points are one for each index of the axis, or one for all."""
+    if scales != zeros:
+        return f"it has {scales} scales and {zeros} zero points"
+    data, axis = facts.types.get(node.input[0]), attributes.get("axis", 1)
+    shape = None if data is None else data.shape
+    if shape is None or scales == 1 or attributes.get("block_size"):
+        return None
+    if not -len(shape) <= axis < len(shape) or shape[axis] != scales:
+        return f"it has {scales} scales, which do not fit axis {axis} of {list(shape)}"
     return None
 
 
