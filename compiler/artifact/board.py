@@ -23,6 +23,8 @@ class Board:
     cc: tuple[str, ...]
     regions: tuple[MemoryRegion, ...]
     stack_bytes: int
+    hard_float: bool  # floats are passed in registers of an FPU
+    helium: bool  # its vectors are those of Armv8.1-M
 
     @property
     def stack_region(self) -> str:
@@ -62,6 +64,8 @@ def board_of(spec: TargetSpec) -> Board:
         cc=spec.toolchain.cc,
         regions=tuple(sorted(spec.memory, key=lambda region: (region.rank, region.name))),
         stack_bytes=spec.reserved_stack_bytes,
+        hard_float=spec.llvm.float_abi == "hard",
+        helium=spec.llvm.architecture.startswith("thumb") and spec.vector.width_bits > 32,
     )
 
 
@@ -72,13 +76,11 @@ def board_files(
     weight_bytes: int,
     *,
     kernel_files: Literal["c", "o"] = "c",
-    io_in_arena: bool = False,
 ) -> dict[str, str]:
     """Return the texts of all build files by their place in the artifact.
 
     Args:
         kernel_files: how names of kernels' files end: sources or objects.
-        io_in_arena: whether inputs and outputs lie in the memory that the caller gives.
     """
     link = render(
         "bare_link.ld.j2",
@@ -97,7 +99,6 @@ def board_files(
         flags=" ".join(board.cc[1:]),
     )
     flags = " ".join(flag for flag in COMPILE_FLAGS if not flag.startswith("-frandom"))
-    macro = prefix.upper()
     return {
         "board/link.ld": link,
         "board/startup.c": render("bare_startup.c.j2"),
@@ -105,11 +106,4 @@ def board_files(
         "CMakeLists.txt": render(
             "CMakeLists_bare.txt.j2", prefix=prefix, flags=flags, kernel_files=kernel_files
         ),
-        "zephyr/CMakeLists.txt": render(
-            "zephyr_CMakeLists.txt.j2", prefix=prefix, macro=macro, kernel_files=kernel_files
-        ),
-        "zephyr/Kconfig": render(
-            "zephyr_Kconfig.j2", prefix=prefix, macro=macro, io_in_arena=io_in_arena
-        ),
-        "zephyr/module.yml": render("zephyr_module.yml.j2", prefix=prefix),
     }

@@ -157,7 +157,7 @@ def entry_source(model: Linkable) -> str:
     calls = [_call(model, i, call) for i, call in enumerate(model.program.calls)]
     return render(
         "entry.c.j2",
-        **_interface(model),
+        **interface_values(model),
         kernels=[_declaration(model, model.kernels[name]) for name in used],
         calls=calls,
         first_steps=_first_steps(calls),
@@ -172,18 +172,19 @@ def entry_source(model: Linkable) -> str:
 
 def header_source(model: Linkable) -> str:
     """Return the header of `model`."""
-    return render("model.h.j2", **_interface(model), model_name=model.model_name)
+    return render("model.h.j2", **interface_values(model), model_name=model.model_name)
 
 
 def example_source(model: Linkable) -> str:
     """Return a program that runs `model` on made-up inputs and prints its outputs."""
     if model.sessions:
-        return render("main.c.j2", **_interface(model))
+        return render("main.c.j2", **interface_values(model))
     in_arena = model.program.io_memory == "arena"
-    return render("main_arena.c.j2" if in_arena else "main_bare.c.j2", **_interface(model))
+    return render("main_arena.c.j2" if in_arena else "main_bare.c.j2", **interface_values(model))
 
 
-def _interface(model: Linkable) -> dict[str, object]:
+def interface_values(model: Linkable) -> dict[str, object]:
+    """Return what templates say of a model: names, inputs, outputs and regions of memory."""
     return {
         "abi_version": ABI_VERSION,
         "prefix": model.prefix,

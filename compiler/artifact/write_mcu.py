@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from compiler.artifact.board import Board, board_files
 from compiler.artifact.elf_symbols import with_prefixed_symbols
@@ -31,6 +31,7 @@ from compiler.artifact.manifest import (
 from compiler.artifact.report import build_report
 from compiler.artifact.weights import BARE_ALIGNMENT, pack_weights, weights_sources
 from compiler.artifact.write import RUNTIME_FUNCTION_FILES, manifest_of, write_file
+from compiler.artifact.zephyr import zephyr_files
 from compiler.bare_metal_flags import COMPILE_FLAGS
 from compiler.memory_plan import MemoryPlan
 from compiler.program import CompiledKernel, Program
@@ -105,6 +106,7 @@ def _write_sources(folder: Path, model: Linkable, board: Board) -> list[str]:
     runtime = files("compiler.artifact") / "runtime"
     weights_name, weights = next(weights_sources(model.weights, "bytes", prefix))
     code_bytes = sum(kernel.code_bytes for kernel in _used(model))
+    kernel_files: Literal["c", "o"] = "c" if all(kernel.source for kernel in _used(model)) else "o"
     texts: dict[str, str | bytes] = {
         "include/tunesmith.h": (runtime / "tunesmith.h").read_bytes(),
         f"include/{prefix}.h": header_source(model),
@@ -118,9 +120,9 @@ def _write_sources(folder: Path, model: Linkable, board: Board) -> list[str]:
             prefix,
             code_bytes,
             len(model.weights.data),
-            kernel_files="c" if all(kernel.source for kernel in _used(model)) else "o",
-            io_in_arena=model.program.io_memory == "arena",
+            kernel_files=kernel_files,
         ),
+        **zephyr_files(board, model, kernel_files),
     }
     called = _called_sources(model)
     texts |= {f"src/runtime/{name}": (runtime / name).read_bytes() for name in called}
