@@ -63,7 +63,7 @@ class RegionUse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryPlan:
-    """Places for all storage that is not constant, and the caller's if it has some in the arena."""
+    """Places for all storage that is neither constant nor in memory of the caller."""
 
     regions: tuple[RegionUse, ...]  # those used, in rank order; the first one even if it is empty
     buffers: dict[int, Placement]  # by storage value id, kind BUFFER only

@@ -19,6 +19,8 @@ MODEL_FIRMWARE = "firmware_model.elf"
 KERNELS_FIRMWARE = "firmware_kernels.elf"
 _LOAD = 1  # PT_LOAD
 _TABLES = "firmware_tables.h"
+_FIX = "use a target with more memory, or a smaller input"
+_IN_ARENA = "compile with --io-memory arena, where results take the place of inputs"
 _LINK_FLAGS = ("-nostartfiles", "-Wl,--gc-sections")
 _LIBRARIES = ("-lm",)  # libc and libgcc the compiler adds itself: the small ones if told so
 
@@ -59,7 +61,7 @@ def _build(artifact: Artifact, folder: Path, source: str, tables: str, program: 
             raise LimitError(
                 "the firmware with the model's inputs and outputs does not fit the board",
                 why=failure.why,
-                fix="use a target with more memory, or a smaller input",
+                fix=_FIX if artifact.manifest.has_io_in_arena else f"{_FIX}, or {_IN_ARENA}",
             ) from failure
         raise
 

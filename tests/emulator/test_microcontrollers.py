@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from compiler.artifact.manifest import Artifact
 from compiler.errors import LimitError
@@ -20,7 +21,7 @@ from compiler.target_spec import load_target
 from compiler.verification.reference import Reference
 from compiler.verification_inputs import draw_inputs
 from compiler.verify import check
-from tests.onnx_models import conv_net_model, save
+from tests.onnx_models import conv_net_model, make_model, save
 from tests.shipped_targets import MICROCONTROLLERS
 
 # Without weights, with the test harness; measured 5.8 to 16.1 KB.
@@ -108,6 +109,35 @@ def test_firmware_with_inputs_and_outputs_in_the_arena(artifact: Artifact, tmp_p
     assert (
         made.manifest.memory.arena_bytes < artifact.manifest.memory.arena_bytes + given.size_bytes
     )
+
+
+def test_arrays_of_the_caller_that_do_not_fit_may_do_so_in_the_arena(tmp_path: Path) -> None:
+    """Input and output have 80,000 bytes each; beside the stack, 120,000 are there."""
+    needs_tools("cortex-m4f")
+    spec = load_target("cortex-m4f")
+    memory = tuple(
+        replace(region, size_bytes=131_072) if region.kind == "ram" else region
+        for region in spec.memory
+    )
+    spec = replace(spec, memory=memory, limits=replace(spec.limits, stack_bytes=8_192))
+    model = make_model(
+        [helper.make_node("Sqrt", ["x"], ["y"], name="node")],
+        inputs={"x": ("float32", [1, 20_000])},
+        outputs={"y": ("float32", [1, 20_000])},
+    )
+    path = save(model, tmp_path / "net.onnx")
+    with pytest.raises(LimitError) as refused:
+        compile_model(path, target=spec, output=tmp_path / "out")
+    assert refused.value.what == (
+        "the firmware with the model's inputs and outputs does not fit the board"
+    )
+    assert refused.value.fix == (
+        "use a target with more memory, or a smaller input, or compile with --io-memory arena, "
+        "where results take the place of inputs"
+    )
+    made = compile_model(path, target=spec, output=tmp_path / "out", io_memory="arena")
+    assert json.loads(made.verification_path.read_text())["status"] == "passed"
+    assert made.manifest.memory.arena_bytes == 80_000
 
 
 # Arena of TensorFlow Lite for microcontrollers with CMSIS-NN: the inputs and outputs are in it.

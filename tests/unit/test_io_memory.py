@@ -29,6 +29,7 @@ from tests.bare_library import (
     host_mcu_spec,
     host_vector_mcu_spec,
     regions_of,
+    run_bare,
     run_in_arena,
 )
 from tests.onnx_models import conv_net_model, make_model, qdq_model, save
@@ -98,6 +99,11 @@ MODELS = {
 }
 
 
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return bare_artifact(conv_net_model(), tmp_path_factory.mktemp("net"), io_memory="arena")
+
+
 def assert_right_twice(artifact: Artifact, path: Path, folder: Path) -> None:
     """Two runs in the same memory, on other inputs: each as onnxruntime has it."""
     model = load_model(path)
@@ -121,6 +127,18 @@ def test_every_run_reads_what_was_written_and_leaves_its_outputs(name: str, tmp_
 def test_the_same_with_kernels_by_llvm(name: str, tmp_path: Path) -> None:
     made = bare_artifact(MODELS[name], tmp_path, host_vector_mcu_spec(), "arena")
     assert_right_twice(made, tmp_path / "net.onnx", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["passed-through", "quantized"])
+def test_the_caller_may_keep_arrays_of_its_own(name: str, tmp_path: Path) -> None:
+    made = bare_artifact(MODELS[name], tmp_path, io_memory="arena")
+    model = load_model(tmp_path / "net.onnx")
+    given = draw_inputs(model, 5)
+    kept = given["x"].copy()
+    found = run_bare(made, given, tmp_path)
+    np.testing.assert_array_equal(given["x"], kept)
+    for output, expected in Reference(model.source).run(given).items():
+        np.testing.assert_allclose(found[output], expected, atol=1e-5, rtol=0, err_msg=output)
 
 
 def quantizer_model() -> onnx.ModelProto:
@@ -189,8 +207,8 @@ int with_header(void *arena, const float *given, float *made)
 """
 
 
-def test_header_gives_places_and_runs_in_them(tmp_path: Path) -> None:
-    made = bare_artifact(conv_net_model(), tmp_path, io_memory="arena")
+def test_header_gives_places_and_runs_in_them(network: Artifact, tmp_path: Path) -> None:
+    made = network
     header = (made.path / "include/net.h").read_text()
     for tensor, macro in (
         (made.manifest.inputs[0], "INPUT_X"),
@@ -202,7 +220,7 @@ def test_header_gives_places_and_runs_in_them(tmp_path: Path) -> None:
     driver = tmp_path / "driver.c"
     driver.write_text(DRIVER)
     library = built_library(made, tmp_path, str(driver))
-    model = load_model(tmp_path / "net.onnx")
+    model = load_model(made.path.parent / "net.onnx")
     given, result = draw_inputs(model, 0), np.empty((1, 10), np.float32)
     (arena,) = regions_of(made)
     addresses = (ctypes.c_void_p(a.ctypes.data) for a in (arena, given["x"], result))
@@ -212,15 +230,14 @@ def test_header_gives_places_and_runs_in_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang", "g++"])
-def test_header_and_example_compile_without_warnings(compiler: str, tmp_path: Path) -> None:
+def test_header_and_example_compile_without_warnings(compiler: str, network: Artifact) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"needs {compiler}")
-    made = bare_artifact(MODELS["several-of-both"], tmp_path, io_memory="arena")
     language = ("-x", "c++", "-std=c++11") if compiler == "g++" else ()
     flags = (*(language or ("-std=c99",)), *STRICT[1:], "-Wcast-align", "-Iinclude")
     done = subprocess.run(
         (compiler, *flags, "-fsyntax-only", "examples/main.c"),
-        cwd=made.path,
+        cwd=network.path,
         capture_output=True,
         text=True,
         check=False,
@@ -228,8 +245,18 @@ def test_header_and_example_compile_without_warnings(compiler: str, tmp_path: Pa
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_zephyr_and_report_know_where_they_lie(tmp_path: Path) -> None:
-    made = bare_artifact(conv_net_model(), tmp_path, io_memory="arena")
+def test_names_that_differ_by_their_case_have_macros_of_their_own(tmp_path: Path) -> None:
+    model = _model([_node("Add", "x X", "y")], "x X", y=SHAPE)
+    made = bare_artifact(model, tmp_path, io_memory="arena")
+    header = (made.path / "include/net.h").read_text()
+    offsets = {tensor.name: tensor.place.offset for tensor in made.manifest.inputs if tensor.place}
+    assert f"#define NET_INPUT_X_OFFSET {offsets['x']}\n" in header
+    assert f"#define NET_INPUT_X_2_OFFSET {offsets['X']}\n" in header
+    assert_right_twice(made, tmp_path / "net.onnx", tmp_path)
+
+
+def test_zephyr_and_report_know_where_they_lie(network: Artifact) -> None:
+    made = network
     assert (
         "memory, in which inputs and outputs lie: see net.h"
         in (made.path / "zephyr/Kconfig").read_text()

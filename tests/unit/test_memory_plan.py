@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from itertools import combinations, permutations
+from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
@@ -12,137 +12,14 @@ from hypothesis import strategies as st
 
 from compiler.errors import LimitError
 from compiler.memory_plan import (
-    MemoryPlan,
-    Placement,
     Region,
     block_alignment,
     lifetimes,
     plan_memory,
 )
-from compiler.program import Copy, KernelMemory, Program, ValueKind
+from compiler.program import KernelMemory, Program, ValueKind
+from tests.memory_plans import chain, check_plan, live_bytes, programs
 from tests.program_builder import Builder
-
-
-def chain(counts: list[int], memory: KernelMemory | None = None) -> Builder:
-    """Input -> kernel -> buffer -> kernel -> ... -> output; ``counts`` are the buffers' lengths."""
-    builder = Builder()
-    previous = builder.value(ValueKind.INPUT, 1)
-    for count in counts:
-        buffer = builder.value(ValueKind.BUFFER, count)
-        builder.call([previous], [buffer], memory or KernelMemory())
-        previous = buffer
-    builder.call([previous], [builder.value(ValueKind.OUTPUT, 1)], KernelMemory())
-    return builder
-
-
-@st.composite
-def programs(draw: st.DrawFn) -> Builder:
-    builder = Builder()
-    known = [builder.value(ValueKind.INPUT, 4), builder.value(ValueKind.CONSTANT, 4)]
-    for _ in range(draw(st.integers(1, 9))):
-        inputs = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3))
-        kinds = draw(
-            st.lists(
-                st.sampled_from([ValueKind.BUFFER, ValueKind.BUFFER, ValueKind.OUTPUT]),
-                min_size=1,
-                max_size=2,
-            )
-        )
-        outputs = [builder.value(kind, draw(st.integers(0, 600))) for kind in kinds]
-        pairs = [(i, o) for i in range(len(inputs)) for o in range(len(outputs))]
-        memory = KernelMemory(
-            scratch_bytes=tuple(draw(st.lists(st.integers(1, 900), max_size=2))),
-            worker_scratch_bytes=draw(st.sampled_from([0, 0, 24, 700])),
-            in_place=tuple(draw(st.lists(st.sampled_from(pairs), unique=True, max_size=4))),
-        )
-        builder.call(inputs, outputs, memory)
-        known += outputs
-        if draw(st.booleans()):
-            viewed = builder.values[draw(st.sampled_from(outputs))]
-            known.append(builder.value(viewed.kind, viewed.element_count, storage=viewed.storage))
-    if draw(st.booleans()):
-        source = draw(st.sampled_from(known))
-        destination = builder.value(ValueKind.OUTPUT, builder.values[source].element_count)
-        builder.copies.append(Copy(source=source, destination=destination))
-    return builder
-
-
-def live_bytes(program: Program, plan: MemoryPlan) -> list[tuple[int, int, str, Placement]]:
-    """First position, last position, label and place of every block, worked out independently."""
-    blocks = []
-    end = len(program.calls)
-    for storage, place in plan.storages.items():
-        uses = [
-            position
-            for position, call in enumerate(program.calls)
-            for value in (*call.inputs, *call.outputs)
-            if program.values[value].storage == storage
-        ]
-        if any(program.values[copy.source].storage == storage for copy in program.copies):
-            uses.append(end)
-        if storage in plan.outputs:
-            uses.append(end)  # read by the caller, whether a call or a copy made it
-        first = 0 if storage in plan.inputs else min(uses)
-        blocks.append((first, max(uses, default=0), f"v{storage}", place))
-    for call, places in plan.scratch.items():
-        blocks += [(call, call, f"scratch{call}.{n}", place) for n, place in enumerate(places)]
-    for call, place in plan.worker_scratch.items():
-        blocks.append((call, call, f"worker{call}", place))
-    return blocks
-
-
-def overlap(a: Placement, b: Placement) -> bool:
-    if a.region != b.region or not a.size_bytes or not b.size_bytes:
-        return False
-    return a.offset < b.offset + b.size_bytes and b.offset < a.offset + a.size_bytes
-
-
-def check_plan(builder: Builder, plan: MemoryPlan) -> None:
-    program = builder.program()
-    owners = {
-        program.values[v].storage
-        for call in program.calls
-        for v in call.outputs
-        if program.values[v].kind is ValueKind.BUFFER
-    }
-    assert set(plan.buffers) == owners
-    in_place = set(plan.in_place)
-    given_first = {f"v{storage}" for storage in plan.inputs}
-    for a, b in combinations(live_bytes(program, plan), 2):
-        first, second = sorted(
-            (a, b), key=lambda block: (block[0], block[2] not in given_first, -block[1])
-        )
-        if second[0] > first[1] or not overlap(first[3], second[3]):
-            continue
-        # Only legal if the second one is born where the first one dies, over its first bytes.
-        assert first[1] == second[0]
-        assert (second[0], int(first[2].removeprefix("v"))) in in_place
-        assert second[3].offset == first[3].offset
-    for position, storage in plan.in_place:
-        check_in_place(builder, position, storage)
-    used = {region.name: region.size_bytes for region in plan.regions}
-    for *_, place in live_bytes(program, plan):
-        assert place.offset + place.size_bytes <= used[place.region]
-    assert plan.arena_bytes == sum(used.values())
-    assert plan.arena_bytes >= plan.lower_bound_bytes
-
-
-def check_in_place(builder: Builder, position: int, storage: int) -> None:
-    program = builder.program()
-    if position == len(program.calls):  # an output where it would be copied from
-        copied = [program.values[copy.source] for copy in program.copies]
-        (source,) = [value for value in copied if value.storage == storage]
-        assert source.offset_bytes == 0
-        assert source.kind is not ValueKind.OUTPUT
-        return
-    call = program.calls[position]
-    operands = [program.values[v].storage for v in (*call.inputs, *call.outputs)]
-    assert operands.count(storage) == 1
-    input_position = operands.index(storage)
-    assert any(pair[0] == input_position for pair in builder.memory[call.kernel].in_place)
-    later = [v for after in program.calls[position + 1 :] for v in (*after.inputs, *after.outputs)]
-    later += [copy.source for copy in program.copies]
-    assert storage not in {program.values[v].storage for v in later}
 
 
 @settings(max_examples=150, deadline=None)
@@ -161,74 +38,6 @@ def test_inputs_lie_beside_what_is_alive_with_them(builder: Builder) -> None:
     given = {program.values[port.value].storage for port in program.inputs}
     assert set(plan.inputs) == read & given
     check_plan(builder, plan)
-
-
-@settings(max_examples=150, deadline=None)
-@given(builder=programs(), fast_bytes=st.sampled_from([0, 1500, None]))
-def test_inputs_and_outputs_lie_among_the_buffers(builder: Builder, fast_bytes: int | None) -> None:
-    program = replace(builder.program(), io_memory="arena")
-    fast = Region(name="fast", size_bytes=fast_bytes, alignment=16)
-    slow = Region(name="slow", size_bytes=None, alignment=32)
-    plan = plan_memory(program, builder.memory, (fast, slow))
-    assert set(plan.inputs) == {program.values[port.value].storage for port in program.inputs}
-    assert set(plan.outputs) == {program.values[port.value].storage for port in program.outputs}
-    check_plan(builder, plan)
-    apart = plan_memory(builder.program(), builder.memory)
-    assert (apart.inputs, apart.outputs) == ({}, {})
-    assert set(apart.buffers) == set(plan.buffers)
-
-
-def test_a_chain_in_place_needs_no_more_than_its_input() -> None:
-    """From the input's first byte to the output's last one."""
-    builder = Builder()
-    previous = builder.value(ValueKind.INPUT, 100)
-    for kind, count in ((ValueKind.BUFFER, 100), (ValueKind.BUFFER, 50), (ValueKind.OUTPUT, 25)):
-        made = builder.value(kind, count)
-        builder.call([previous], [made], KernelMemory(in_place=((0, 0),)))
-        previous = made
-    plan = plan_memory(replace(builder.program(), io_memory="arena"), builder.memory)
-    assert plan.arena_bytes == plan.lower_bound_bytes == 400
-    assert plan.in_place == ((0, 0), (1, 1), (2, 2))
-    assert {place.offset for place in plan.storages.values()} == {0}
-
-
-def test_an_input_that_is_read_again_is_not_written_over() -> None:
-    builder = Builder()
-    source, first = builder.value(ValueKind.INPUT, 100), builder.value(ValueKind.BUFFER, 100)
-    builder.call([source], [first], KernelMemory(in_place=((0, 0),)))
-    last = builder.value(ValueKind.OUTPUT, 100)
-    builder.call([first, source], [last], KernelMemory(in_place=((1, 0),)))
-    plan = plan_memory(replace(builder.program(), io_memory="arena"), builder.memory)
-    assert plan.in_place == ((1, source),)
-    assert plan.arena_bytes == 800
-
-
-def _copied(*offsets: int) -> MemoryPlan:
-    """Outputs of 100 numbers that are parts of an input of 200, from these bytes on."""
-    builder = Builder()
-    source = builder.value(ValueKind.INPUT, 200)
-    for offset in offsets:
-        part = builder.value(ValueKind.INPUT, 100, storage=source, offset_bytes=offset)
-        builder.copies.append(Copy(source=part, destination=builder.value(ValueKind.OUTPUT, 100)))
-    program = builder.program()
-    program = replace(program, inputs=program.inputs[:1], io_memory="arena")
-    return plan_memory(program, builder.memory)
-
-
-@pytest.mark.parametrize(
-    ("offsets", "arena_bytes", "in_place"),
-    [
-        ((0,), 800, ((0, 0),)),
-        ((400,), 1200, ()),  # it would begin in the middle
-        ((0, 400), 1600, ()),  # one lies there: then the other could not be copied after it
-        ((0, 0), 1600, ()),  # no two outputs are in one place
-    ],
-)
-def test_an_output_lies_where_it_would_be_copied_from(
-    offsets: tuple[int, ...], arena_bytes: int, in_place: tuple[tuple[int, int], ...]
-) -> None:
-    plan = _copied(*offsets)
-    assert (plan.arena_bytes, plan.in_place) == (arena_bytes, in_place)
 
 
 def test_an_input_shares_its_bytes_with_later_buffers() -> None:
