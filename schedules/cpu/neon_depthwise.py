@@ -56,10 +56,12 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     outer_column, inner_column = sch.split(column, factors=[None, run])
     together = rows_of_item(kernel, channels // part, spec)
     chunk, row = sch.split(row, factors=[None, together])
-    # Where registers hold one lane, some rows are summed together: its weights are loaded once.
+    rows = [row]
     at_once = _rows_at_once(together, run * part, spec)
-    outer_row, row = sch.split(row, factors=[None, at_once])
-    sch.reorder(batch, outer_channel, chunk, outer_row, outer_column, row, inner_column, channel)
+    if at_once > 1:
+        rows = list(sch.split(row, factors=[None, at_once]))
+    outside = (batch, outer_channel, chunk, rows[0], outer_column)
+    sch.reorder(*outside, *rows[1:], inner_column, channel)
     steps.mark_tails(sch, *([outer_column] if columns % run else []))
     shared = sch.fuse(batch, outer_channel, chunk)
     depth = place_sums(sch, conv, outer_column)
@@ -69,13 +71,16 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     # A narrower vector that divides the channels: LLVM makes a tail of the epilogue one by one.
     width = steps.vector_width(part, 2 * LANES)
     steps.vectorize_with_tail(sch, channel, width if width >= LANES else 2 * LANES)
-    *single, rows, columns_loop, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
-    nest = (*single, lane, rows, columns_loop, tap_y, tap_x)
+    single_batch, row, columns_loop, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
+    single = (single_batch,) if at_once > 1 else (single_batch, row)
+    nest = (*single, lane, *([row] if at_once > 1 else []), columns_loop, tap_y, tap_x)
     steps.mark_sums(sch, conv, depth, nest, len(single), roles.INTEGER_SUMS, machine_mark(spec))
 
 
 def _rows_at_once(rows: int, sums: int, spec: TargetSpec) -> int:
     """Of an item's rows, how many are summed by one call.
+
+    Where registers hold one lane, its weights are then loaded once for all of them.
 
     Args:
         sums: of a row.

@@ -1,4 +1,4 @@
-"""Sums of small integers on 64-bit Arm, of drawn shapes: the bytes of the contract's reference."""
+"""Sums of small integers by the runtime, of drawn shapes: the bytes of the contract's reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.differential.test_integer_kernels import same_bytes
 from tests.onnx_models import save
 from tests.quantized_models import QdqBuilder, every_integer
 
-TARGETS = ("neoverse-n1", "neoverse-v1", "cortex-a72")
+TARGETS = ("neoverse-n1", "neoverse-v1", "cortex-a72", "rv64gc", "rv64gcv")
 SHAPES = 12  # of each operator, side by side in one model
 
 

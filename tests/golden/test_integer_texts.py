@@ -36,7 +36,7 @@ def _text(schedule: Schedule | None) -> str:
     return str(script).partition("\n\n")[2] + "\n"
 
 
-# Machines without an instruction for sums of products, and what their rules are called.
+# Machines without an instruction for sums of products, and what their plain rules are called.
 _PREFIX = {"rv64gc": "", "cortex-m0plus": "scalar-"}
 
 

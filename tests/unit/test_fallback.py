@@ -6,6 +6,9 @@ import pytest
 import tvm_ffi
 from tvm import te, tirx
 
+from compiler.kernels.passes import lower_to_loops
+from compiler.target_spec import load_target
+from compiler.tvm_target import tvm_target
 from schedules.steps import ITEMS_FOR_EACH_CORE
 from tests.lowered import apply_fallback, fixed_spec
 
@@ -41,3 +44,15 @@ def test_outer_loops_until_there_is_work(
     wanted = ITEMS_FOR_EACH_CORE * fixed_spec().cores.count
     assert wanted <= 32, "the shapes are made for a machine of four cores"
     assert parallel_extents(shape, axes) == expected
+
+
+def test_vectors_that_cross_three_channels_are_loaded_whole() -> None:
+    source = te.placeholder((1, 96, 96, 3), "float32", name="source")
+    small = te.compute(source.shape, lambda *at: (source[at] * 2.0).astype("int8"), name="small")
+    schedule, _ = apply_fallback(te.create_prim_func([source, small]))
+    text = lower_to_loops(schedule.mod["main"], tvm_target(load_target("cortex-a72"))).script()
+    loads = [line for line in text.splitlines() if "source_1[" in line]
+    assert len(loads) == 1
+    assert "T.Ramp" in loads[0]
+    assert "//" not in loads[0]  # else each lane is loaded by itself
+    assert "%" not in loads[0]
