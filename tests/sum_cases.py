@@ -60,8 +60,15 @@ def build_program(function: str, numbers: int, target: str, folder: Path) -> Pat
         encoding="ascii",
     )
     toolchain = find_toolchain(spec.toolchain.cc)
-    options = {"prefix": _PREFIX, "triple": spec.llvm.triple, "toolchain": toolchain}
-    objects = compile_sources(folder, sources, build=".", jobs=1, **options)
+    objects = compile_sources(
+        folder,
+        sources,
+        prefix=_PREFIX,
+        triple=spec.llvm.triple,
+        toolchain=toolchain,
+        build=".",
+        jobs=1,
+    )
     command = (*static_program_command(toolchain), "-std=c99", "-O1", f"-DNUMBERS={numbers}")
     shown = (f"-DTUNESMITH_PREFIX={_PREFIX}", "-I.", "-o", "sum_cases")
     run_tool((*command, *shown, PROGRAM.name, "glue.c", *objects), folder=folder)

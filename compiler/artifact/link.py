@@ -29,6 +29,7 @@ _ABOVE_BASELINE = {
     "half_sums.c": _HALF,
     "mm_sums.c": ("-mcpu=generic+i8mm",),
     "sve_depthwise.c": _SVE,
+    "sve_dot_depthwise.c": _SVE,
     "sve_dot_sums.c": _SVE,
     "sve_half_depthwise.c": _SVE,
     "sve_half_sums.c": _SVE,

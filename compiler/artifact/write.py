@@ -68,6 +68,7 @@ RUNTIME_FUNCTION_FILES = {
     "tunesmith_rvv_depthwise": "rvv_depthwise.c",
     "tunesmith_rvv_sums": "rvv_sums.c",
     "tunesmith_sve_depthwise": "sve_depthwise.c",
+    "tunesmith_sve_dot_depthwise": "sve_dot_depthwise.c",
     "tunesmith_sve_dot_sums": "sve_dot_sums.c",
     "tunesmith_sve_half_depthwise": "sve_half_depthwise.c",
     "tunesmith_sve_half_sums": "sve_half_sums.c",

@@ -18,7 +18,10 @@ from compiler.kernels.loop_tails import peel_tails
 from compiler.kernels.padded_copies import call_padded_copies
 from compiler.kernels.pair_rows import call_pair_rows
 from compiler.kernels.pair_sums import call_pair_sums
-from compiler.kernels.scalable_integer_sums import call_scalable_integer_sums
+from compiler.kernels.scalable_integer_sums import (
+    call_scalable_integer_sums,
+    has_integer_sums,
+)
 from compiler.kernels.scalable_sums import call_half_sums, call_sums
 from compiler.kernels.scalable_vectors import vectorize_scalable
 from compiler.kernels.vector_tails import split_vector_tails
@@ -47,10 +50,12 @@ def lower_to_loops(
     The order is TVM's own for CPUs, up to where it would make a packed-argument function.
 
     Args:
-        scalable: vector loops become plain ones, which LLVM vectorizes for any length.
+        scalable: vector loops become plain ones, which LLVM vectorizes for any length, but for
+            kernels with sums of small integers by the runtime.
     """
     tir, blocks = tirx.transform, s_tir.transform
-    vectors = not scalable and target.kind.name != "c"  # C has none: its compiler makes them
+    known_length = not scalable or has_integer_sums(func)
+    vectors = known_length and target.kind.name != "c"  # C has none: its compiler makes them
     passes = [
         tir.BindTarget(target),
         blocks.CanonicalizeLoop(),

@@ -13,21 +13,23 @@ from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
+from tvm_ffi import structural
 
 from compiler.kernels.integer_sums import integer_operands
 from compiler.kernels.scalable_sums import coefficients, first_address, nest_of, replace_nests
-from schedules.roles import SCALABLE_INTEGER_SUMS
+from schedules.roles import INTEGER_SUMS, SCALABLE_INTEGER_SUMS
 
 MATRIX_FUNCTION = "tunesmith_sve_mm_sums"
 UNSIGNED_MATRIX_FUNCTION = "tunesmith_sve_mm_unsigned_sums"
 DOT_FUNCTION = "tunesmith_sve_dot_sums"
+DEPTHWISE_FUNCTION = "tunesmith_sve_dot_depthwise"  # int8, one input for each lane
 # By type of the inputs and products of a lane in a step; weights are int8.
 _FUNCTIONS = {
     ("int8", 8): MATRIX_FUNCTION,
     ("uint8", 8): UNSIGNED_MATRIX_FUNCTION,
     ("int8", 4): DOT_FUNCTION,
 }
-SCALABLE_INTEGER_FUNCTIONS = frozenset(_FUNCTIONS.values())
+SCALABLE_INTEGER_FUNCTIONS = frozenset({*_FUNCTIONS.values(), DEPTHWISE_FUNCTION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,18 @@ def call_scalable_integer_sums(func: PrimFunc) -> PrimFunc:
     return replace_nests(func, _call, SCALABLE_INTEGER_SUMS)
 
 
+def has_integer_sums(func: PrimFunc) -> bool:
+    """Whether functions of the runtime sum small integers for it.
+
+    What is around them is short loops over lanes, where LLVM's scalable vectors take up to four
+    times the instructions of registers of 128 bits.
+    """
+    loops: list[Any] = []
+    structural.structural_walk(func.body, (tirx.For, loops.append))
+    marks = (INTEGER_SUMS, SCALABLE_INTEGER_SUMS)
+    return any(mark in loop.annotations for loop in loops for mark in marks)
+
+
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if no function can compute it."""
     nest, store = nest_of(marked)
@@ -66,29 +80,32 @@ def _call(marked: Any) -> Any | None:
         for one, *steps in zip(nest, *(s for s in strides if s), strict=True)
     )
     columns = [loop for loop in others if loop.sums] or [_ONCE]
-    *summed, inner = [loop for loop in others if not loop.sums] or [_ONCE]
+    summed = [loop for loop in others if not loop.sums] or [_ONCE]
     rows, weights = (str(load.source.ty.dtype) for load in loads[1:])
-    function = _FUNCTIONS.get((rows, inner.extent))
-    numbers = _arguments(lane, columns, summed, inner)
-    if function is None or weights != "int8" or numbers is None:
+    if len(columns) > 1 or columns[0].weights or weights != "int8":
+        return None
+    if lane.inputs:
+        function = DEPTHWISE_FUNCTION if rows == "int8" else None
+        numbers = _depthwise(lane, columns[0], summed)
+    else:
+        function = _FUNCTIONS.get((rows, summed[-1].extent))
+        numbers = _numbers(lane, columns[0], summed)
+    if function is None or numbers is None:
         return None
     words = [tirx.const(number, "int32") for number in numbers]
     pointers = [first_address(load, variables) for load in loads]
     return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
 
 
-def _arguments(
-    lane: _Loop, columns: Sequence[_Loop], summed: Sequence[_Loop], inner: _Loop
-) -> list[int] | None:
+def _numbers(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
     """Extents and strides in the order of `sve_mm_sums.c` and `sve_dot_sums.c`.
 
     Weights must lie one behind the other in the order in which they are summed.
     """
+    *summed, inner = summed
     group = inner.extent
     step = group * lane.extent
     if inner != _Loop(group, 0, 1, 1) or lane != _Loop(lane.extent, 1, 0, group):
-        return None
-    if len(columns) > 1 or columns[0].weights or len(summed) > 3:
         return None
     chunk = _ONCE
     if summed and (summed[-1].inputs, summed[-1].weights) == (group, step):
@@ -100,6 +117,17 @@ def _arguments(
         if tap.extent > 1 and tap.weights != inside * step:
             return None
     return [
-        *(columns[0].extent, lane.extent, tap_y.extent, tap_x.extent, chunk.extent),
-        *(columns[0].sums, columns[0].inputs, tap_y.inputs, tap_x.inputs, step),
+        *(column.extent, lane.extent, tap_y.extent, tap_x.extent, chunk.extent),
+        *(column.sums, column.inputs, tap_y.inputs, tap_x.inputs, step),
+    ]
+
+
+def _depthwise(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
+    """Extents and strides in the order of `sve_dot_depthwise.c`."""
+    if lane != _Loop(lane.extent, 1, 1, 1) or len(summed) > 2:
+        return None
+    tap_y, tap_x = [_ONCE] * (2 - len(summed)) + list(summed)
+    return [
+        *(column.extent, lane.extent, tap_y.extent, tap_x.extent, column.sums, column.inputs),
+        *(tap_y.inputs, tap_x.inputs, tap_y.weights, tap_x.weights),
     ]

@@ -19,6 +19,7 @@ SUM_BYTES = 4
 # A work item has so many products, or its rows are copied for little: neighbours copy them too.
 LEAST_PRODUCTS = 2**17
 LANES = (4, 8, 16)  # of the runtime's function
+EPILOGUE_LANES = 16  # a register of int8
 
 
 def dot_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -118,11 +119,20 @@ def schedule_dot_conv2d(kernel: FusedSum, spec: TargetSpec, mark: str) -> None:
     if kernel.before is not None:
         copy_rows(sch, kernel.before, shared, spec)
     sch.parallel(shared)
-    sch.vectorize(lane)
+    vectorize_lanes(sch, lane)
     *single, columns_loop, one, lane, tap_y, tap_x, group, inner = list(sch.get_loops(conv))[depth:]
     nest = (*single, one, lane, columns_loop, tap_y, tap_x, group, inner)
     number = machine_mark(spec)
     steps.mark_sums(sch, conv, depth, nest, len(single) + 1, mark, number)
+
+
+def vectorize_lanes(sch: s_tir.Schedule, lane: Any) -> None:
+    """Make vectors of an epilogue's loop over lanes: whole ones of 16 at most."""
+    lanes = match.extent(sch, lane)
+    width = steps.vector_width(lanes, EPILOGUE_LANES)
+    if width < lanes:
+        _, lane = sch.split(lane, factors=[None, width])
+    sch.vectorize(lane)
 
 
 def place_sums(sch: s_tir.Schedule, block: Any, loop: Any) -> int:

@@ -7,7 +7,13 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.dot_conv2d import machine_mark, place_sums, run_of, sums_by_function
+from schedules.cpu.dot_conv2d import (
+    machine_mark,
+    place_sums,
+    run_of,
+    sums_by_function,
+    vectorize_lanes,
+)
 from schedules.fused import FusedSum, fused_sum
 
 
@@ -45,7 +51,7 @@ def schedule_dot_matmul(kernel: FusedSum, spec: TargetSpec, mark: str) -> None:
     if kernel.before is not None:
         sch.compute_at(kernel.before, outer_row, preserve_unit_loops=True)
     sch.parallel(shared)
-    sch.vectorize(lane)
+    vectorize_lanes(sch, lane)
     rows_loop, one, lane, chunk, inner = list(sch.get_loops(product))[depth:]
     nest = (one, lane, rows_loop, chunk, inner)
     steps.mark_sums(sch, product, depth, nest, 1, mark, machine_mark(spec))

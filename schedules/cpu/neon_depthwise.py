@@ -74,7 +74,9 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     single_batch, row, columns_loop, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
     single = (single_batch,) if at_once > 1 else (single_batch, row)
     nest = (*single, lane, *([row] if at_once > 1 else []), columns_loop, tap_y, tap_x)
-    steps.mark_sums(sch, conv, depth, nest, len(single), roles.INTEGER_SUMS, machine_mark(spec))
+    scalable = spec.vector.scalable
+    mark = roles.SCALABLE_INTEGER_SUMS if scalable else roles.INTEGER_SUMS
+    steps.mark_sums(sch, conv, depth, nest, len(single), mark, machine_mark(spec))
 
 
 def _rows_at_once(rows: int, sums: int, spec: TargetSpec) -> int:

@@ -1,9 +1,9 @@
 /* sum_cases CASES SUMS: calls one of the runtime's functions that sum products of small integers,
  * once for each case, and writes the memory of all sums.
  *
- * A case is, in words of 32 bits: bytes of sums, of inputs, of weights; NUMBERS arguments; then what
- * is in these bytes. Each operand lies at the end of its pages, and what is behind cannot be read or
- * written: an access beyond it ends the program. */
+ * A case is, in words of 32 bits: bytes of sums, of inputs, of weights; NUMBERS arguments; then
+ * what is in these bytes. Each operand lies at the end of its pages, and what is behind cannot be
+ * read or written: an access beyond it ends the program. */
 #define _DEFAULT_SOURCE
 #include "runtime.h"
 

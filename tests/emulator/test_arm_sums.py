@@ -123,6 +123,7 @@ NEON: dict[str, Callable[[np.random.Generator], Case]] = {
 }
 SCALABLE: dict[str, Callable[[np.random.Generator], Case]] = {
     "tunesmith_sve_dot_sums": partial(_ANY, group=4),
+    "tunesmith_sve_dot_depthwise": partial(depthwise_case, dtype="int8"),
     "tunesmith_sve_mm_sums": partial(_ANY, group=8),
     "tunesmith_sve_mm_unsigned_sums": partial(_ANY, group=8, dtype="uint8"),
 }

@@ -10,10 +10,12 @@ import tvm_ffi
 from tvm import te
 from tvm.tirx import PrimFunc
 
-from compiler.stages.operators.integer_conv2d import integer_conv2d
+from compiler.kernels.passes import lower_to_loops
+from compiler.stages.operators.integer_conv2d import integer_conv2d, integer_depthwise_conv2d
 from compiler.stages.operators.integer_dot import IntegerDot, integer_dot
 from compiler.stages.operators.integer_matmul import integer_matmul
 from compiler.target_spec import TargetSpec, load_target
+from compiler.tvm_target import tvm_target
 from tests import signatures
 from tests.lowered import apply_rule
 
@@ -47,6 +49,33 @@ def test_sums_are_marked(golden: Golden, rule: str) -> None:
     schedule = apply_rule(rule, _func(RULES[rule], integer_dot(V1)), V1)
     assert schedule is not None
     golden(schedule.mod["main"].script())
+
+
+def test_vectors_around_such_sums_have_a_known_length() -> None:
+    """LLVM's scalable vectors of short loops are longer code: see `has_integer_sums`."""
+    schedule = apply_rule("scalable-dot-matmul", _func("matmul", integer_dot(V1)), V1)
+    assert schedule is not None
+    func = schedule.mod["main"]
+    text = lower_to_loops(func, tvm_target(V1), scalable=True).script()
+    assert '"tunesmith_sve_mm_sums"' in text
+    assert '"int8x8"' in text
+
+
+def _depthwise(dtype: str) -> PrimFunc:
+    data = te.placeholder((1, 6, 8, 16), dtype, name="data")
+    weight = te.placeholder((3, 3, 16), "int8", name="weight")
+    sig = signatures.conv2d(16, 16, 6, width=8, groups=16)
+    dot = IntegerDot(lanes=64, group=8)
+    out = integer_depthwise_conv2d(data, weight, sig=sig, dot=dot, zero=3)
+    small = te.compute(out.shape, lambda *i: (out[i] + 1).astype("int8"), name="small")
+    return te.create_prim_func([data, weight, small])
+
+
+def test_depthwise_sums_are_marked_for_scalable_vectors() -> None:
+    schedule = apply_rule("neon-depthwise", _depthwise("int8"), V1)
+    assert schedule is not None
+    assert "tunesmith.scalable-integer-sums" in schedule.mod["main"].script()
+    assert apply_rule("neon-depthwise", _depthwise("int16"), V1) is None
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -10,6 +10,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.kernels.passes import lower_to_loops
 from compiler.kernels.scalable_integer_sums import (
+    DEPTHWISE_FUNCTION,
     DOT_FUNCTION,
     MATRIX_FUNCTION,
     UNSIGNED_MATRIX_FUNCTION,
@@ -74,6 +75,32 @@ def test_nest_becomes_a_call_with_extents_and_strides(
     assert f'"{function}"' in text
     assert numbers in text
     assert "for " not in text  # neither the nest nor the zeros before it
+
+
+def _taps(dtype: str) -> PrimFunc:
+    """y[6, 16] from x[3, 8, 16] and three by three taps, lane by lane."""
+    x = te.placeholder((3, 8, 16), dtype, name="x")
+    w = te.placeholder((3, 3, 16), "int8", name="w")
+    ky, kx = te.reduce_axis((0, 3), "ky"), te.reduce_axis((0, 3), "kx")
+
+    def term(i: Any, j: Any) -> Any:
+        product = x[ky, i + kx, j].astype("int32") * w[ky, kx, j].astype("int32")
+        return te.sum(product, axis=[ky, kx])
+
+    y = te.compute((6, 16), term, name="y")
+    sch = s_tir.Schedule(te.create_prim_func([x, w, y]))
+    block = sch.get_sblock("y")
+    column, lane, *taps = sch.get_loops(block)
+    mark = roles.SCALABLE_INTEGER_SUMS
+    steps.mark_sums(sch, block, 0, (lane, column, *taps), 0, mark)
+    return sch.mod["main"]
+
+
+def test_inputs_of_each_lane_take_another_function() -> None:
+    text = lower_to_loops(_taps("int8"), TARGET, scalable=True).script()
+    assert f'"{DEPTHWISE_FUNCTION}"' in text
+    assert "6, 16, 3, 3, 16, 16, 128, 16, 48, 16" in text
+    assert "call_extern" not in lower_to_loops(_taps("int16"), TARGET, scalable=True).script()
 
 
 @pytest.mark.parametrize(

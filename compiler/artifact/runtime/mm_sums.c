@@ -1,5 +1,5 @@
-/* Exact sums of products of small integers by products of matrices of 2 x 8 and 8 x 2, in vectors of
- * 128 bits (Arm int8 matrix multiplication).
+/* Exact sums of products of small integers by products of matrices of 2 x 8 and 8 x 2, in vectors
+ * of 128 bits (Arm int8 matrix multiplication).
  *
  * sums[column][lane] = sum over y, x, k of in[column + y + x + 8 chunk + k] *
  *                                          weights[y][x][chunk][lane][k]
@@ -167,11 +167,14 @@ TILES(unsigned, 0)
 #define SECOND(p)                                                                                \
     if (p < pairs) vst1q_s8(to + 2 * UNIT * (pairs + p), second##p);
 #define ONE_UNIT(p, c, d)                                                                        \
-    if (p < pairs) vst1q_s8(to + 2 * UNIT * p, vcombine_s8(vld1_s8(in + o##c), vld1_s8(in + o##d)));
+    if (p < pairs) {                                                                             \
+        const int8x8_t one = vld1_s8(in + o##c), other = vld1_s8(in + o##d);                     \
+        vst1q_s8(to + 2 * UNIT * p, vcombine_s8(one, other));                                    \
+    }
 #define COLUMNS(OP) OP(0, 0, 1) OP(1, 2, 3) OP(2, 4, 5) OP(3, 6, 7) OP(4, 8, 9) OP(5, 10, 11)
 
-/* Copy `made->units` of each column from `made->begin` on: of each pair eight inputs of one and eight
- * of the other by turns. `pairs` is a constant wherever this is called. */
+/* Copy `made->units` of each column from `made->begin` on: of each pair eight inputs of one and
+ * eight of the other by turns. `pairs` is a constant wherever this is called. */
 ALWAYS_INLINE void copy(piece *made, const int8_t *first, const nest *n, const int pairs)
 {
     const int64_t in_column = n->in_column;

@@ -1,12 +1,12 @@
-/* Exact sums of products of small integers, four products a lane, in scalable vectors (Arm SVE), for
- * any vector length.
+/* Exact sums of products of small integers, four products a lane, in scalable vectors (Arm SVE),
+ * for any vector length.
  *
  * sums[column][lane] = sum over y, x, k of in[column + y + x + 4 chunk + k] *
  *                                          weights[y][x][chunk][lane][k]
  *
- * Inputs and weights are int8; lanes lie together in sums. A tile of vectors x columns of sums stays
- * in registers over all that is summed; of the inputs of a column four chunks are loaded at once and
- * taken by lane: such a register must be one of z0 to z7, so there are at most 8 columns. */
+ * Inputs and weights are int8; lanes lie together in sums. A tile of vectors x columns of sums
+ * stays in registers over all that is summed; of the inputs of a column four chunks are loaded at
+ * once and taken by lane: such a register must be one of z0 to z7: at most 8 columns. */
 #include "runtime.h"
 
 #include <arm_sve.h>

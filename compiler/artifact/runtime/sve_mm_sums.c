@@ -8,8 +8,8 @@
  * instruction multiplies eight inputs of two columns by those of two lanes. Columns are copied in
  * pairs to the stack, eight inputs of one and eight of the other by turns, for all lanes; a number
  * of inputs at a time, so that the copy stays small. A tile of vectors x pairs of sums stays in
- * registers over all of these. Vectors of 128 bits are left to `mm_sums.c`: instructions of Advanced
- * SIMD load several of them. */
+ * registers over all of these. Vectors of 128 bits are left to `mm_sums.c`: instructions of
+ * Advanced SIMD load several of them. */
 #include "runtime.h"
 
 #include <arm_sve.h>
@@ -258,8 +258,9 @@ TS_HIDDEN void TS_NAME(tunesmith_sve_mm_sums)(
     const nest n = {lanes,     taps_y, taps_x, chunks, sums_column,
                     in_column, in_y,   in_x,   weight_chunk};
     if (svcntd() == 2) {
-        TS_NAME(tunesmith_mm_sums)(sums, in, weights, columns, lanes, taps_y, taps_x, chunks, sums_column,
-                in_column, in_y, in_x, weight_chunk);
+        TS_NAME(tunesmith_mm_sums)
+        (sums, in, weights, columns, lanes, taps_y, taps_x, chunks, sums_column, in_column, in_y,
+         in_x, weight_chunk);
         return;
     }
     all_strips(sums, in, weights, &n, columns, signed_tiles);
@@ -273,8 +274,9 @@ TS_HIDDEN void TS_NAME(tunesmith_sve_mm_unsigned_sums)(
     const nest n = {lanes,     taps_y, taps_x, chunks, sums_column,
                     in_column, in_y,   in_x,   weight_chunk};
     if (svcntd() == 2) {
-        TS_NAME(tunesmith_mm_unsigned_sums)(sums, in, weights, columns, lanes, taps_y, taps_x, chunks, sums_column,
-                in_column, in_y, in_x, weight_chunk);
+        TS_NAME(tunesmith_mm_unsigned_sums)
+        (sums, in, weights, columns, lanes, taps_y, taps_x, chunks, sums_column, in_column, in_y,
+         in_x, weight_chunk);
         return;
     }
     all_strips(sums, (const int8_t *)in, weights, &n, columns, unsigned_tiles);
