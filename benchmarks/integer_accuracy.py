@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import numpy as np
@@ -94,7 +95,7 @@ def _given(model: Model, samples: Path | None) -> tuple[list[Arrays], np.ndarray
     return sets, arrays["y"] if "y" in arrays.files else None
 
 
-def _kernels(runner: Runner, model: Model) -> dict[str, float | int | bool]:
+def _kernels(runner: Runner, model: Model) -> dict[str, Any]:
     """What kernels make of onnxruntime's own tensors."""
     checks = [
         check

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Installs what some tests need beside Python: a C compiler, binutils (readelf, nm), emulators,
-# OpenCL on the processor (PoCL) and Oclgrind for kernels of GPUs.
+# Bochs for AVX-512, OpenCL on the processor (PoCL) and Oclgrind for kernels of GPUs.
 # Uses apt where it may; what cannot be installed is named, and the tests that need it are skipped.
 set -eu
 
 missing=""
 for pair in cc:gcc readelf:binutils cmake:cmake qemu-aarch64:qemu-user oclgrind:oclgrind \
-    qemu-system-arm:qemu-system-arm qemu-system-riscv32:qemu-system-misc \
+    bochs:bochs+bochs-term qemu-system-arm:qemu-system-arm qemu-system-riscv32:qemu-system-misc \
     arm-none-eabi-gcc:gcc-arm-none-eabi+libnewlib-arm-none-eabi \
     riscv64-unknown-elf-gcc:gcc-riscv64-unknown-elf+picolibc-riscv64-unknown-elf; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"

@@ -4,8 +4,9 @@ Bochs interprets every instruction of a PC. The PC has no system: `tests/c/bochs
 vectors on, `tests/c/bochs_model.c`, linked with the artifact's static library, runs the model.
 
 Bochs 2.7, as Debian 12 has it, is wrong in two places that code for these targets meets. It counts
-the short displacement of VPINSRB (EVEX) in words instead of bytes: `repaired` halves it. It refuses
-gathers whose indices lie beyond the 16th register: a library that comes to one stops it.
+short displacements of VPINSRB and VPEXTRW (EVEX) in a wrong unit: `repaired` puts the instruction
+with a long one in their place. It refuses gathers whose indices lie beyond the 16th register: a
+library that comes to one stops it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ MACHINE = f"Bochs, {PROCESSOR}"
 _MEMORY_MIB = 512
 _LINE_BYTES, _SECTOR_BYTES = 64, 512
 _CYLINDER_BYTES = 16 * 63 * _SECTOR_BYTES  # a disk has whole ones
+_REPAIRS_BYTES = 0x4_0000  # at the end of the program
 _MARK = b"<outputs>"
 _TIMEOUT_S = 900
 _SOURCES = Path(__file__).parent / "c"
@@ -46,7 +48,7 @@ _LAYOUT = """SECTIONS
 {
     . = %#x;
     .text : { *(.start) *(.text*) }
-    .all : { *(.rodata*) *(.got*) *(.data*) *(.bss*) *(COMMON) }
+    .all : { *(.rodata*) *(.got*) *(.data*) *(.bss*) *(COMMON) . = ALIGN(64); . += %#x; }
     . = ALIGN(64);
     end_of_program = .;
     /DISCARD/ : { *(.eh_frame*) *(.note*) *(.comment) }
@@ -113,7 +115,7 @@ def run_in_bochs(
 
 def _link(artifact: Artifact, folder: Path) -> None:
     """Put the program into `folder` as it lies in memory."""
-    (folder / "layout.ld").write_text(_LAYOUT % PROGRAM, encoding="ascii")
+    (folder / "layout.ld").write_text(_LAYOUT % (PROGRAM, _REPAIRS_BYTES), encoding="ascii")
     defines = (
         f"-DMODEL={artifact.manifest.symbol_prefix}_model",
         f"-DFREE_MEMORY={FREE_MEMORY:#x}",
@@ -145,32 +147,42 @@ def _code(folder: Path) -> str:
     return _run("objdump", "-d", "-j", ".text", "--insn-width=16", "program.elf", folder=folder)
 
 
-_INSERTED_BYTE = re.compile(r"^ *(\w+):\t((?:[0-9a-f]{2} )+) *\tvpinsrb .*\(", re.MULTILINE)
+_UNITS = {"vpinsrb": 1, "vpextrw": 2}  # bytes that a short displacement counts
+_MISREAD = re.compile(
+    rf"^ *(\w+):\t((?:[0-9a-f]{{2}} )+) *\t({'|'.join(_UNITS)}) .*\(", re.MULTILINE
+)
 
 
 def repaired(program: bytes, code: str) -> bytes:
-    """The program with displacements that this Bochs reads as a processor reads the old ones.
-
-    Raises:
-        NotRunnableError: one is odd, and cannot be halved.
-    """
-    changed = bytearray(program)
-    for address, text in _INSERTED_BYTE.findall(code):
-        instruction = bytes.fromhex(text)
-        evex, modrm = instruction[0] == 0x62, instruction[5]
-        if not evex or modrm >> 6 != 1:  # no displacement of one byte
+    """The program with jumps to equal instructions, at its end, that this Bochs reads rightly."""
+    changed, end = bytearray(program), len(program) - _REPAIRS_BYTES
+    for address, text, name in _MISREAD.findall(code):
+        instruction, start = bytes.fromhex(text), int(address, 16) - PROGRAM
+        if instruction[0] != 0x62 or instruction[5] >> 6 != 1:  # not EVEX, or not a short one
             continue
-        place = 7 if modrm & 7 == 4 else 6
-        displacement = int.from_bytes(instruction[place : place + 1], "little", signed=True)
-        if displacement % 2:
-            raise NotRunnableError(
-                "Bochs 2.7 computes the library wrongly",
-                why=f"VPINSRB at {address} has an odd displacement",
-                fix="run it on such a processor",
-            )
-        at = int(address, 16) - PROGRAM + place
-        changed[at : at + 1] = (displacement // 2).to_bytes(1, "little", signed=True)
+        length = len(instruction)
+        other = _with_long_displacement(instruction, _UNITS[name])
+        assert end + len(other) + 5 <= len(program), "no room for repairs"
+        changed[start : start + length] = _jump(start, end).ljust(length, b"\xcc")
+        back = _jump(end + len(other), start + length)
+        changed[end : end + len(other) + 5] = other + back
+        end += len(other) + 5
     return bytes(changed)
+
+
+def _with_long_displacement(instruction: bytes, unit: int) -> bytes:
+    """EVEX prefix, opcode, ModRM, perhaps SIB, 32 bits in place of 8, which part of the vector."""
+    modrm = instruction[5]
+    place = 7 if modrm & 7 == 4 else 6
+    displacement = int.from_bytes(instruction[place : place + 1], "little", signed=True)
+    head = instruction[:5] + bytes([modrm ^ 0xC0]) + instruction[6:place]
+    return (
+        head + (displacement * unit).to_bytes(4, "little", signed=True) + instruction[place + 1 :]
+    )
+
+
+def _jump(start: int, end: int) -> bytes:
+    return b"\xe9" + (end - start - 5).to_bytes(4, "little", signed=True)
 
 
 def _run(*command: str, folder: Path) -> str:

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
-
-from compiler.errors import NotRunnableError
 from compiler.target_spec import load_target
 from tests.bochs import PROGRAM, missing_for_bochs, repaired
 
-# vpinsrb $0xf,DISPLACEMENT(%rdi,%rax,1),%xmm17,%xmm17 behind a nop
-BEFORE = bytes.fromhex("90 62 e3 75 00 20 4c 07")
-TEXT = (
-    f"  {PROGRAM:x}:\t90                   \tnop\n"
-    f"  {PROGRAM + 1:x}:\t62 e3 75 00 20 4c 07 %02x 0f \tvpinsrb $0xf,(%%rdi,%%rax,1),%%xmm17\n"
-)
+_ROOM = bytes(0x4_0000)  # for repairs
 
 
-@pytest.mark.parametrize(("displacement", "read_as"), [(0x78, 0x3C), (0xF0, 0xF8)])
-def test_displacements_are_halved(displacement: int, read_as: int) -> None:
-    program = BEFORE + bytes([displacement, 0x0F])
-    assert repaired(program, TEXT % displacement) == BEFORE + bytes([read_as, 0x0F])
-
-
-def test_odd_displacement_is_refused() -> None:
-    program = BEFORE + bytes([0x11, 0x0F])
-    with pytest.raises(NotRunnableError) as error:
-        repaired(program, TEXT % 0x11)
-    assert "odd displacement" in error.value.why
+def test_short_displacement_becomes_a_long_one_behind_a_jump() -> None:
+    """nop; vpinsrb $0xf,-0x11(%rdi,%rax,1),%xmm17,%xmm17; ret"""
+    program = bytes.fromhex("90 62 e3 75 00 20 4c 07 ef 0f c3")
+    text = (
+        f"  {PROGRAM:x}:\t90                   \tnop\n"
+        f"  {PROGRAM + 1:x}:\t62 e3 75 00 20 4c 07 ef 0f \tvpinsrb $0xf,-0x11(%rdi,%rax,1),%xmm17\n"
+    )
+    made = repaired(program + _ROOM, text)
+    assert len(made) == len(program + _ROOM)
+    # The jump is 5 bytes from 1 on, and goes to 11; the way back is from 23 + 5 to 10.
+    assert made[:11] == bytes.fromhex("90 e9 05 00 00 00 cc cc cc cc c3")
+    there = bytes.fromhex("62 e3 75 00 20 8c 07 ef ff ff ff 0f")
+    assert made[11:28] == there + bytes.fromhex("e9 ee ff ff ff")
+    assert not any(made[28:])
 
 
 def test_shorter_encoding_stays() -> None:
-    program = bytes.fromhex("c4 e3 51 20 6c 07 18 0f")
+    program = bytes.fromhex("c4 e3 51 20 6c 07 18 0f") + _ROOM
     text = f"  {PROGRAM:x}:\tc4 e3 51 20 6c 07 18 0f \tvpinsrb $0xf,0x18(%rdi,%rax,1),%xmm5\n"
     assert repaired(program, text) == program
 

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 TARGETS = ROOT / "benchmarks" / "results" / "targets.json"
 ACCURACY = ROOT / "benchmarks" / "results" / "quantized_accuracy.json"
-SPEEDS = [path for path in RESULTS if path not in (TARGETS, ACCURACY)]
+EQUAL = ROOT / "benchmarks" / "results" / "equal_bytes.json"
+INTEGERS = ROOT / "benchmarks" / "results" / "integer_accuracy.json"
+SPEEDS = [path for path in RESULTS if path not in (TARGETS, ACCURACY, EQUAL, INTEGERS)]
 
 
 def _benchmark(name: str) -> ModuleType:
@@ -32,7 +34,7 @@ def _benchmark(name: str) -> ModuleType:
 
 def test_there_are_results() -> None:
     assert SPEEDS
-    assert {TARGETS, ACCURACY} <= set(RESULTS)
+    assert {TARGETS, ACCURACY, EQUAL, INTEGERS} <= set(RESULTS)
 
 
 def test_tables_of_targets_are_made_of_the_results() -> None:
@@ -48,6 +50,35 @@ def test_readme_shows_the_tables_of_targets() -> None:
     overviews = TARGETS.with_suffix(".md").read_text(encoding="utf-8").split("\n\n")[1::3]
     assert len(overviews) == 3
     assert all(overview in readme for overview in overviews)
+
+
+def test_table_of_equal_bytes_is_made_of_the_results() -> None:
+    benchmark = _benchmark("equal_bytes")
+    rows = benchmark.read_rows(EQUAL)
+    table = EQUAL.with_suffix(".md").read_text(encoding="utf-8")
+    assert table == benchmark.table(rows)
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(row.equal == row.inputs or row.status for row in rows)
+
+
+def test_table_of_integer_accuracy_is_made_of_the_results() -> None:
+    benchmark = _benchmark("integer_accuracy")
+    rows = benchmark.read_rows(INTEGERS)
+    table = INTEGERS.with_suffix(".md").read_text(encoding="utf-8")
+    assert table == benchmark.table(rows)
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_integers_are_as_near_to_onnxruntime_as_is_promised() -> None:
+    for row in _benchmark("integer_accuracy").read_rows(INTEGERS):
+        assert row.kernels_passed, row
+        assert row.kernel_quanta <= 1, row
+        if row.score_error is None:
+            assert row.agreement >= row.optimized_agreement, row
+        else:
+            assert row.score_error <= 0.01, row
+        if row.accuracy is not None:
+            assert abs(row.accuracy - row.reference_accuracy) <= 0.002, row
 
 
 def test_table_of_quantized_accuracy_is_made_of_the_results() -> None:
