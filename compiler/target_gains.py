@@ -1,14 +1,13 @@
 """What quantizing a model gains on given targets: both models' needs, side by side.
 
-Instructions are estimated where kernels are plain C; where they are not, and the target has an
-emulator, the libraries are built and counted in it.
+Instructions are estimated where the kernels of both are plain C; where they are not, and the target
+has an emulator, both libraries are built and counted in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,41 +76,40 @@ def target_gains(
     Raises:
         UnsupportedError: a model cannot be compiled.
     """
-    needs_of = partial(_needs, shapes=shapes, values=values)
+    files = (Path(model), Path(quantized))
     gains = []
     for target in targets:
         report(f"estimating for {target}")
-        before, after = (needs_of(Path(path), target) for path in (model, quantized))
+        needs = [_estimated(path, target, shapes, values) for path in files]
+        runs = [need.get("instruction_count") for need in needs]
+        if None in runs:  # counts of one are not compared with an estimate of the other
+            report(f"counting instructions on {target}")
+            runs = [_counted(path, target, shapes, values) for path in files]
         gains.append(
             TargetGain(
                 target=target,
-                float_instructions=before[0],
-                instructions=after[0],
-                float_library_bytes=before[1],
-                library_bytes=after[1],
+                float_instructions=runs[0],
+                instructions=runs[1],
+                float_library_bytes=needs[0]["library_bytes"],
+                library_bytes=needs[1]["library_bytes"],
             )
         )
     return tuple(gains)
 
 
-def _needs(
+def _estimated(
     path: Path,
     target: str,
     shapes: Mapping[str, tuple[int, ...]] | None,
     values: Mapping[str, float | int | bool] | None,
-) -> tuple[Need | None, Need]:
-    """Instructions of a run and bytes of the library."""
-    spec = load_target(target)
-    amounts = estimate(load_model(path, shapes=shapes, values=values), spec).amounts
-    found = {
+) -> dict[str, Need]:
+    """What can be estimated, by the name of its limit."""
+    amounts = estimate(load_model(path, shapes=shapes, values=values), load_target(target)).amounts
+    return {
         amount.limit: Need(need=amount.need, error=amount.error)
         for amount in amounts
         if amount.need is not None
     }
-    instructions = found.get("instruction_count")
-    if instructions is None and spec.runner.kind == "emulator":
-        instructions = _counted(path, target, shapes, values)
-    return instructions, found["library_bytes"]
 
 
 def _counted(
@@ -120,7 +118,9 @@ def _counted(
     shapes: Mapping[str, tuple[int, ...]] | None,
     values: Mapping[str, float | int | bool] | None,
 ) -> Need | None:
-    """Instructions of a run in the target's emulator; None if it or the toolchain is missing."""
+    """Instructions of a run in the target's emulator; None without it, or without a toolchain."""
+    if load_target(target).runner.kind != "emulator":
+        return None
     try:
         result = bench([path], target=target, against=(), shapes=shapes, values=values)
     except (NotRunnableError, ToolchainError):

@@ -52,8 +52,34 @@ class IntegerReference:
 
     def value(self, name: str) -> np.ndarray:
         if name not in self.known:
-            self.known[name] = self._made(self.makers[name])
+            node = self.makers[name]
+            if node.op_type == "DynamicQuantizeLinear":
+                self.known |= zip(node.output, self._dynamic(node), strict=True)
+            else:
+                self.known[name] = self._made(node)
         return self.known[name]
+
+    def _dynamic(self, node: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Integers, scale and zero point: each a float32 quotient, rounded half to even."""
+        x = self.value(node.input[0])
+        most = np.maximum(np.float32(0), x.max())
+        least = np.minimum(np.float32(0), x.min())
+        span = np.float32(most - least)
+        scale = np.float32(span / np.float32(255)) if span else np.float32(1)
+        zero = np.rint(np.clip(np.float32(0) - np.float32(least / scale), 0, 255))
+        q = np.clip(np.rint(float32(x / scale)) + zero, 0, 255)
+        return q.astype(np.uint8), np.asarray(scale), np.asarray(zero.astype(np.uint8))
+
+    def _exact(self, node: onnx.NodeProto) -> np.ndarray:
+        """MatMulInteger and ConvInteger: int32 sums of what is left without zero points."""
+        names = [*node.input, "", ""][:4]
+        none = np.zeros((), np.int64)
+        given = [self.value(name).astype(np.int64) if name else none for name in names]
+        data = np.asarray(given[0] - given[2])
+        if node.op_type == "MatMulInteger":
+            return np.asarray((data @ (given[1] - given[3])).astype(np.int32))
+        zero = given[3].reshape(-1, 1, 1, 1) if given[3].ndim else given[3]
+        return np.asarray(convolution(data, np.asarray(given[1] - zero), node).astype(np.int32))
 
     def _made(self, node: onnx.NodeProto) -> np.ndarray:
         if node.op_type == "QuantizeLinear":
@@ -63,6 +89,8 @@ class IntegerReference:
             return np.asarray(float32(found.centred) * float32(found.scale))
         if node.op_type in MOVEMENTS:
             return self._moved(node, self.value(node.input[0]))
+        if node.op_type in ("MatMulInteger", "ConvInteger"):
+            return self._exact(node)
         if node.op_type == "Constant":
             return np.asarray(numpy_helper.to_array(node.attribute[0].t))
         raise AssertionError(f"no reference for {node.op_type} outside of quantizers")

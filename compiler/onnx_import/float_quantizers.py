@@ -22,9 +22,7 @@ def certain_float_quantizers(model: Model) -> tuple[FloatQuantizer, ...]:
     found = []
     for node in graph.node:
         reason = None
-        if node.op_type == "DynamicQuantizeLinear":
-            reason = "its scale is computed"
-        elif node.op_type == "QuantizeLinear":
+        if node.op_type == "QuantizeLinear":
             if kinds.get(node.output[0]) not in small:
                 reason = "it quantizes not to 8 bits"
             elif quantization_of(graph, node) is None:

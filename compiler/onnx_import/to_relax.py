@@ -69,6 +69,8 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
             return reduce(lambda one, other: self.bb.normalize(pairwise(one, other)), inputs)
         if op_name == "ConvInteger":
             return self._integer_convolution(list(inputs), attrs)
+        if op_name == "DynamicQuantizeLinear":
+            return self._dynamic_quantizer(inputs[0])
         if op_name == "Clip" and opset >= 11:
             return self._clip(*inputs, *[None] * (3 - len(inputs)))
         if op_name == "Pad" and (padded := self._pad(list(inputs), attrs)) is not None:
@@ -111,6 +113,21 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
             groups=attrs.get("group", 1),
             out_dtype="int32",
         )
+
+    def _dynamic_quantizer(self, data: Any) -> Any:
+        """uint8 by the range of the data, which is made to hold 0; scale 1 where all is 0.
+
+        TVM's importer divides by a scale of 0 there.
+        """
+        op, none = relax.op, relax.const(np.float32(0))
+        most = self.bb.emit(op.maximum(none, op.max(data)))
+        least = self.bb.emit(op.minimum(none, op.min(data)))
+        span = self.bb.emit(op.subtract(most, least))
+        steps = op.divide(span, relax.const(np.float32(255)))
+        scale = self.bb.emit(op.where(op.equal(span, none), relax.const(np.float32(1)), steps))
+        real = op.clip(op.subtract(none, op.divide(least, scale)), 0, 255)
+        zero = self.bb.emit(op.astype(op.round(real), "uint8"))
+        return relax.Tuple([op.quantize(data, scale, zero, axis=0, out_dtype="uint8"), scale, zero])
 
     def _pad(self, inputs: list[Any], attrs: Any) -> Any | None:
         """Padding of what was dequantized, as an operator that the integer stage knows.

@@ -18,6 +18,7 @@ from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
 from compiler.stages.constants import constant_array
 from compiler.stages.integer.context import Context
 from compiler.stages.integer.dynamic import (
+    has_computed_parameters,
     integer_sums_of_convolution,
     integer_sums_of_product,
 )
@@ -35,7 +36,11 @@ from compiler.stages.integer.tables import integer_function
 from compiler.stages.integer.values import Integers
 from compiler.stages.operand_views import shape_of
 from compiler.stages.operators.integer_dot import integer_dot
-from compiler.stages.operators.requantize import dequantized, quantized
+from compiler.stages.operators.requantize import (
+    dequantized,
+    dynamically_quantized,
+    quantized,
+)
 from compiler.stages.provenance import STANDS_FOR, bindings, is_call_to
 from compiler.target_spec import TargetSpec
 
@@ -111,6 +116,8 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         if is_call_to(call, "relax.quantize"):
             if quantizer_of(call) is not None:
                 return self._quantized(binding)
+            if has_computed_parameters(call):
+                return self._dynamically_quantized(binding)
             reason = "not to 8 bits, by a scale for each channel, or by one that is computed"
             self._note(binding.var.name, f"it quantizes {reason}")
         name = getattr(call.op, "name", "")
@@ -138,6 +145,16 @@ class _Folder(relax.PyExprMutator):  # type: ignore[misc]
         self._named(variable, made, inside)
         for movement in epilogue.movements:
             made = made.moved(movement)
+        return made
+
+    def _dynamically_quantized(self, binding: relax.VarBinding) -> Integers:
+        """By a scale and a zero point that the model computes (DynamicQuantizeLinear)."""
+        operands = [self.visit_expr(argument) for argument in binding.value.args]
+        self._context.begin()
+        made = self._context.plain(
+            self._context.emit_te(dynamically_quantized, *operands, name="quantize")
+        )
+        self._named(binding.var, made, ())
         return made
 
     def _core(self, epilogue: Epilogue, name: str) -> Integers:

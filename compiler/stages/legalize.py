@@ -6,9 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tvm import relax
+from tvm import relax, topi
 from tvm.ir import IRModule
-from tvm.relax.transform.legalize_ops import index, linear_algebra, manipulate, nn
+from tvm.relax.transform.legalize_ops import (
+    index,
+    linear_algebra,
+    manipulate,
+    nn,
+    statistical,
+)
 
 from compiler.stages.operators.contiguous import (
     VIEW,
@@ -18,6 +24,7 @@ from compiler.stages.operators.contiguous import (
 )
 from compiler.stages.operators.conv2d import legalize_conv2d
 from compiler.stages.operators.conv2d_transpose import legalize_conv2d_transpose
+from compiler.stages.operators.extremes import legalize_extreme
 from compiler.stages.operators.gpu_legalizers import gpu_legalizers
 from compiler.stages.operators.libm import legalize_libm
 from compiler.stages.operators.matmul import legalize_matmul
@@ -44,6 +51,13 @@ _VIEWS_AND_LIBM: dict[str, Legalizer] = {
 }
 
 
+# Without a name of its own in TVM.
+_EXTREMES: dict[str, Legalizer] = {
+    "relax.max": statistical._statistical(topi.max),
+    "relax.min": statistical._statistical(topi.min),
+}
+
+
 def legalizers(
     lanes: int, conv_lanes: int, matmul_lanes: int, *, by_scalar: bool
 ) -> dict[str, Legalizer]:
@@ -59,6 +73,10 @@ def legalizers(
         "relax.nn.conv2d_transpose": partial(
             legalize_conv2d_transpose, vector_lanes=lanes, otherwise=nn._nn_conv2d_transpose
         ),
+        **{
+            name: partial(legalize_extreme, vector_lanes=lanes, otherwise=otherwise)
+            for name, otherwise in _EXTREMES.items()
+        },
         "relax.nn.softmax": partial(legalize_softmax, vector_lanes=lanes, otherwise=nn._nn_softmax),
         "relax.nn.layer_norm": partial(
             legalize_layer_norm, vector_lanes=lanes, otherwise=nn._nn_layer_norm

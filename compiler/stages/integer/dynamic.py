@@ -43,6 +43,14 @@ class _Centred:
     zero: Any | None  # of one element, int32
 
 
+def has_computed_parameters(call: relax.Call) -> bool:
+    """Whether a ``relax.quantize`` makes uint8 of float32 by one scale and zero point, computed."""
+    data, scale, zero = call.args
+    single = all(prod(shape_of(operand)) == 1 for operand in (scale, zero))
+    kinds = [str(one.ty.dtype) for one in (data, scale, zero, call)]
+    return single and kinds == ["float32", "float32", "uint8", "uint8"]
+
+
 def integer_sums_of_product(
     context: Context, call: relax.Call, rewritten: Callable[[Any], Any]
 ) -> Any | None:

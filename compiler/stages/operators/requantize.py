@@ -64,6 +64,28 @@ def quantized(data: te.Tensor, *, scale: float, to: Bounds) -> te.Tensor:
     return te.compute(data.shape, lambda *i: rounded(data[i] / divisor, to), name="quantize")
 
 
+def dynamically_quantized(data: te.Tensor, scale: te.Tensor, zero: te.Tensor) -> te.Tensor:
+    """``data / scale`` in uint8, around a zero point that is computed when the model runs, too.
+
+    Args:
+        scale, zero: of one element, float32 and uint8.
+    """
+
+    def one(operand: te.Tensor) -> Any:
+        return operand[(0,) * len(operand.shape)]
+
+    def element(*indices: Any) -> Any:
+        around = one(zero).astype("int32")
+        low = tirx.const(0.0, "float32") - around.astype("float32")
+        clipped = te.max(
+            te.min(data[indices] / one(scale), low + tirx.const(255.0, "float32")), low
+        )
+        bits = tirx.reinterpret("int32", clipped + tirx.const(MAGIC, "float32"))
+        return (bits - (tirx.const(MAGIC_BITS, "int32") - around)).astype("uint8")
+
+    return te.compute(data.shape, element, name="quantize")
+
+
 def dequantized(data: te.Tensor, *, scale: float, zero: int) -> te.Tensor:
     """``float32(data - zero) * scale``."""
 

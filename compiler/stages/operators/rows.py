@@ -23,7 +23,7 @@ Combine = Callable[[Any, Any], Any]
 Reduce = Callable[..., Any]
 
 
-class _Rows:
+class Rows:
     """Values of ``rows x size`` as ``[*rows, chunk, lane]`` and how they are reduced."""
 
     def __init__(self, rows: tuple[int, ...], size: int, lanes: int) -> None:
@@ -79,7 +79,7 @@ class _Rows:
 def softmax_rows(data: te.Tensor, lanes: int) -> te.Tensor:
     """``exp(x - max) / sum`` along the last axis of ``data[*rows, n]``."""
     *rows, size = (int(extent) for extent in data.shape)
-    over = _Rows(tuple(rows), size, lanes)
+    over = Rows(tuple(rows), size, lanes)
     chunks = over.chunked(lambda row, k: data[(*row, k)], -inf, "chunks")
     most = over.reduced(chunks, te.max, tirx.max, "max")
     powers = te.compute(
@@ -103,7 +103,7 @@ def layer_norm_rows(
     The variance is the mean of squared distances, not a difference of large numbers.
     """
     *rows, size = (int(extent) for extent in data.shape)
-    over = _Rows(tuple(rows), size, lanes)
+    over = Rows(tuple(rows), size, lanes)
 
     def add(a: Any, b: Any) -> Any:
         return a + b
@@ -132,7 +132,7 @@ def layer_norm_rows(
 def rms_norm_rows(data: te.Tensor, gamma: te.Tensor, lanes: int, epsilon: float) -> te.Tensor:
     """``x / sqrt(mean(x * x) + epsilon) * gamma`` along the last axis."""
     *rows, size = (int(extent) for extent in data.shape)
-    over = _Rows(tuple(rows), size, lanes)
+    over = Rows(tuple(rows), size, lanes)
 
     def square(row: Any, k: Any) -> Any:
         return data[(*row, k)] * data[(*row, k)]
