@@ -73,15 +73,7 @@ def generate_code(
         UnsupportedError: something in the graph cannot be lowered; it is named.
     """
     del io_memory
-    # TVM takes more than a second to import: bad input should be refused before that.
-    from compiler.kernels.build import build_kernel
-    from compiler.stages.graph_stages import graph_stages
-    from compiler.tvm_target import tvm_target
-
-    target = tvm_target(spec)
-    build = partial(build_kernel, target=target, scalable=spec.vector.scalable)
-    stages = partial(graph_stages, spec, exact=exact, weights=model.weights, precision=precision)
-    lowering = Lowering(target=target, stages=stages, build=build)
+    lowering, spec = cpu_lowering(model, spec, exact=exact, precision=precision)
     return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
 
 
@@ -96,6 +88,61 @@ class Lowering:
     io_memory: IoMemory = "caller"
 
 
+def cpu_lowering(
+    model: Model, spec: TargetSpec, *, exact: bool, precision: Precision
+) -> tuple[Lowering, TargetSpec]:
+    """Return how graphs and kernels of a CPU become code, and the spec to do it by."""
+    # TVM takes more than a second to import: bad input should be refused before that.
+    from compiler.kernels.build import build_kernel
+    from compiler.stages.graph_stages import graph_stages
+    from compiler.tvm_target import tvm_target
+
+    target = tvm_target(spec)
+    build = partial(build_kernel, target=target, scalable=spec.vector.scalable)
+    stages = partial(graph_stages, spec, exact=exact, weights=model.weights, precision=precision)
+    return Lowering(target=target, stages=stages, build=build), spec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoweredGraph:
+    """A graph whose kernels are known and have no schedules yet."""
+
+    module: Any  # TVM's
+    workloads: Any  # scheduling.Workloads
+    stages: tuple[str, ...]
+
+
+def lower_graph(
+    lowering: Lowering,
+    model: Model,
+    spec: TargetSpec,
+    dump_stages: Path | None,
+    report: Callable[[str], None],
+) -> LoweredGraph:
+    """Run the stages and merge equal kernels."""
+    from compiler.onnx_import.to_relax import to_relax
+    from compiler.relax_program import extract_program
+    from compiler.scheduling import distinct_workloads
+    from compiler.stages.stage import run_stages
+
+    report("import")
+    target, graph = lowering.target, to_relax(model)
+    for joins_apart in (True, False):
+        stages = lowering.stages(joins_apart=joins_apart)
+        mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
+        program = replace(extract_program(mod, model), io_memory=lowering.io_memory)
+        workloads = distinct_workloads(mod, program)
+        nothing = dict.fromkeys(workloads.functions, KernelMemory())
+        if joins_fit(workloads.program, nothing, may_grow=_may_grow(spec)):
+            break  # else their copies stay, and cost less inside other kernels
+    names = tuple(stage.name for stage in stages)
+    return LoweredGraph(module=mod, workloads=workloads, stages=names)
+
+
+def _may_grow(spec: TargetSpec) -> bool:
+    return spec.is_hosted and spec.limits.ram_bytes is None  # else memory is scarce
+
+
 def generate_by(
     lowering: Lowering,
     model: Model,
@@ -106,22 +153,10 @@ def generate_by(
     report: Callable[[str], None],
 ) -> GeneratedCode:
     """Run the stages, schedule the kernels and build their code, as `lowering` says."""
-    from compiler.onnx_import.to_relax import to_relax
-    from compiler.relax_program import extract_program
-    from compiler.scheduling import distinct_workloads, layout_changes, relax_plan_bytes
-    from compiler.stages.stage import run_stages
+    from compiler.scheduling import layout_changes, relax_plan_bytes
 
-    may_grow = spec.is_hosted and spec.limits.ram_bytes is None  # else memory is scarce
-    report("import")
-    target, graph = lowering.target, to_relax(model)
-    for joins_apart in (True, False):
-        stages = lowering.stages(joins_apart=joins_apart)
-        mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
-        program = replace(extract_program(mod, model), io_memory=lowering.io_memory)
-        workloads = distinct_workloads(mod, program)
-        nothing = dict.fromkeys(workloads.functions, KernelMemory())
-        if joins_fit(workloads.program, nothing, may_grow=may_grow):
-            break  # else their copies stay, and cost less inside other kernels
+    graph = lower_graph(lowering, model, spec, dump_stages, report)
+    workloads = graph.workloads
 
     def build(name: str) -> CompiledKernel:
         func, count = workloads.functions[name], workloads.input_counts[name]
@@ -134,14 +169,14 @@ def generate_by(
     program = without_join_copies(
         workloads.program,
         {kernel.name: kernel.memory for kernel in kernels},
-        may_grow=may_grow,
+        may_grow=_may_grow(spec),
     )
     used = {call.kernel for call in program.calls}
     return GeneratedCode(
         program=program,
         kernels={kernel.name: kernel for kernel in kernels if kernel.name in used},
-        stages=tuple(stage.name for stage in stages),
-        relax_plan_bytes=relax_plan_bytes(mod, target),
+        stages=graph.stages,
+        relax_plan_bytes=relax_plan_bytes(graph.module, lowering.target),
     )
 
 

@@ -18,13 +18,15 @@ from compiler.artifact.write_mcu import write_mcu_artifact
 from compiler.code_generation import (
     EstimatedCode,
     GeneratedCode,
+    Lowering,
+    cpu_lowering,
     estimate_code,
     generate_code,
 )
 from compiler.errors import TargetError
 from compiler.fit import Fitted, fit, place_hosted, place_on_board, plan_hosted
-from compiler.gpu_code_generation import estimate_gpu_code, generate_gpu_code
-from compiler.mcu_code_generation import estimate_mcu_code, generate_mcu_code
+from compiler.gpu_code_generation import estimate_gpu_code, generate_gpu_code, gpu_lowering
+from compiler.mcu_code_generation import estimate_mcu_code, generate_mcu_code, mcu_lowering
 from compiler.program import CompiledKernel
 from compiler.target_spec import TargetSpec
 
@@ -39,6 +41,8 @@ class FamilyBuild:
     write_artifact: Callable[..., Artifact]  # arguments of artifact.write.write_artifact
     estimate_code: Callable[..., EstimatedCode]  # arguments of generate_code
     place: Callable[[GeneratedCode, TargetSpec], Fitted]  # as `plan`, whatever the limits are
+    # How kernels are found and scheduled, without the target's own compiler, and by what spec.
+    lowering: Callable[..., tuple[Lowering, TargetSpec]]
     # Bytes of a library beside its weights, of kernels of `estimate_code`; None: not known.
     library_bytes: Callable[[Collection[CompiledKernel]], int] | None = None
     may_be_smaller: bool = False  # whether the code can be generated again with `smaller=True`
@@ -51,6 +55,7 @@ def _mcu_build(spec: TargetSpec) -> FamilyBuild:
         write_artifact=partial(write_mcu_artifact, board=board_of(spec)),
         estimate_code=estimate_mcu_code,
         place=place_on_board,
+        lowering=mcu_lowering,
         library_bytes=partial(
             bare_library_bytes, is_riscv=spec.llvm.architecture.startswith("riscv")
         ),
@@ -66,6 +71,7 @@ def _gpu_build(spec: TargetSpec) -> FamilyBuild:
         write_artifact=partial(write_gpu_artifact, gpu=spec.gpu),
         estimate_code=estimate_gpu_code,
         place=place_hosted,
+        lowering=gpu_lowering,
     )
 
 
@@ -76,6 +82,7 @@ def _cpu_build(spec: TargetSpec) -> FamilyBuild:
         write_artifact=write_artifact,
         estimate_code=estimate_code,
         place=place_hosted,
+        lowering=cpu_lowering,
         library_bytes=partial(shared_library_bytes, spec=spec),
     )
 

@@ -74,10 +74,18 @@ def estimate_gpu_code(
     io_memory: IoMemory = "caller",
 ) -> EstimatedCode:
     """As `generate_gpu_code`, without compiling for the device: the size of its code is unknown."""
-    del exact, io_memory
-    lowering = _lowering(spec, {}, precision)
+    del io_memory
+    lowering, spec = gpu_lowering(model, spec, exact=exact, precision=precision)
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
     return EstimatedCode(code=code, code_error=None)
+
+
+def gpu_lowering(
+    model: Model, spec: TargetSpec, *, exact: bool, precision: Precision
+) -> tuple[Lowering, TargetSpec]:
+    """Return how graphs and kernels are lowered without a compiler for CUDA, and by what spec."""
+    del model, exact
+    return _lowering(spec, {}, precision), spec
 
 
 def _lowering(spec: TargetSpec, functions: dict[str, Any], precision: Precision) -> Lowering:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compiler.artifact.names import symbol_prefix
 from compiler.code_generation import EstimatedCode, GeneratedCode, Lowering, generate_by
@@ -13,6 +14,9 @@ from compiler.program import CompiledKernel, IoMemory
 from compiler.target_spec import Precision, TargetSpec
 from compiler.toolchain import find_toolchain
 from compiler.tuning.store import Records
+
+if TYPE_CHECKING:
+    from compiler.kernels.work import KernelWork
 
 
 def generate_mcu_code(
@@ -70,26 +74,23 @@ def estimate_mcu_code(
 
     What would be C is counted, neither written nor compiled; LLVM's objects are not linked.
     """
-    del exact, precision
-    from compiler.kernels.build_object import LINK_ERROR, unlinked_object_kernel
-    from compiler.kernels.estimate_c import (
-        CODE_ERROR,
-        INSTRUCTION_ERROR,
-        code_factor,
-        estimate_c_kernel,
-        run_instructions,
-    )
+    from compiler.kernels.build_object import LINK_ERROR
+    from compiler.kernels.estimate_c import CODE_ERROR, INSTRUCTION_ERROR, run_instructions
     from compiler.kernels.work import KernelWork
 
-    if spec.has_llvm_kernels and not smaller:
-        lowering = _lowering(model, spec, unlinked_object_kernel, io_memory)
-        code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
-        return EstimatedCode(code=code, code_error=LINK_ERROR)
-    spec = spec.with_c_kernels()
     works: dict[str, KernelWork] = {}
-    build = partial(estimate_c_kernel, works=works, code_factor=code_factor(spec))
-    lowering = _lowering(model, spec, build, io_memory, smaller=smaller)
+    lowering, spec = mcu_lowering(
+        model,
+        spec,
+        exact=exact,
+        precision=precision,
+        smaller=smaller,
+        io_memory=io_memory,
+        works=works,
+    )
     code = generate_by(lowering, model, spec, records, jobs, dump_stages, report)
+    if spec.has_llvm_kernels:
+        return EstimatedCode(code=code, code_error=LINK_ERROR)
     run = sum((works[call.kernel] for call in code.program.calls), KernelWork())
     return EstimatedCode(
         code=code,
@@ -98,6 +99,33 @@ def estimate_mcu_code(
         instruction_count=None if smaller else run_instructions(run, spec),
         instruction_error=INSTRUCTION_ERROR,
     )
+
+
+def mcu_lowering(
+    model: Model,
+    spec: TargetSpec,
+    *,
+    exact: bool,
+    precision: Precision,
+    smaller: bool = False,
+    io_memory: IoMemory = "caller",
+    works: dict[str, KernelWork] | None = None,
+) -> tuple[Lowering, TargetSpec]:
+    """Return how graphs and kernels are lowered without the target's toolchain, and by what spec.
+
+    Args:
+        works: what kernels that would be C do is put into it.
+    """
+    del exact, precision
+    from compiler.kernels.build_object import unlinked_object_kernel
+    from compiler.kernels.estimate_c import code_factor, estimate_c_kernel
+
+    if spec.has_llvm_kernels and not smaller:
+        return _lowering(model, spec, unlinked_object_kernel, io_memory), spec
+    spec = spec.with_c_kernels()
+    counted = {} if works is None else works
+    build = partial(estimate_c_kernel, works=counted, code_factor=code_factor(spec))
+    return _lowering(model, spec, build, io_memory, smaller=smaller), spec
 
 
 def _lowering(

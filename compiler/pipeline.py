@@ -28,10 +28,11 @@ from compiler.program import IoMemory
 from compiler.running_limits import check_running_limits
 from compiler.target_spec import Precision, TargetSpec, load_target, required_cpu_features
 from compiler.toolchain import Toolchain, find_toolchain
+from compiler.tuning.folder import RecordError
 from compiler.tuning.store import NO_RECORDS, Records, read_records
+from compiler.tuning.target_key import TargetKey, target_key
 from compiler.verification_inputs import checked_inputs, read_inputs
 from compiler.version import VERSION
-from schedules.version import RULE_SET_VERSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +69,7 @@ def compile(  # the verb of the command line
     io: Io = "model",
     io_memory: IoMemory = "caller",
     records: str | Path | None = None,
+    require_records: bool = False,
     inputs: str | Path | Mapping[str, np.ndarray] | None = None,
     limits: Mapping[str, int] | None = None,
     verify: VerifyMode = "auto",
@@ -94,6 +96,7 @@ def compile(  # the verb of the command line
         io_memory: "arena" gives inputs and outputs places in the arena, which later values reuse:
             a run overwrites its inputs. For microcontrollers.
         records: a folder of tuning records; None uses no record.
+        require_records: refuse the model if a kernel has no record that can be used.
         inputs: arrays for the check, or an .npz file with them; drawn from the model if None.
         limits: replace the target's limits, by name (``ram_bytes``).
         verify: "auto" checks where this machine can run the target, "require" makes it an error
@@ -126,16 +129,14 @@ def compile(  # the verb of the command line
         model = with_half_weights(model)
     _check_inputs(inputs, model)
     threads = spec.cores.count if threads is None else threads
-    fingerprint = spec.fingerprint(
-        threads=threads, tvm_version=version("apache-tvm"), rule_set_version=RULE_SET_VERSION
-    )
+    key = target_key(spec, threads)
     build = _Build(
         model=model,
         spec=spec,
         family=family,
         toolchain=toolchain,
-        records=_read_records(records, fingerprint, warn),
-        fingerprint=fingerprint,
+        records=_read_records(records, key, warn),
+        fingerprint=key.fingerprint,
         options={
             "threads": threads,
             "exact": exact,
@@ -167,6 +168,8 @@ def compile(  # the verb of the command line
         code = generate()
         report("plan-memory")
         fitted = family.plan(code, spec, partial(generate, smaller=True))
+        if require_records:
+            _require_records(fitted.code, key)
         artifact = _write(folder, build, fitted, report)
         if verify != "skip":
             report("verify")
@@ -183,13 +186,34 @@ def _check_inputs(inputs: str | Path | Mapping[str, np.ndarray] | None, model: M
         checked_inputs(inputs, model)
 
 
-def _read_records(folder: str | Path | None, fingerprint: str, warn: Report) -> Records:
+def _read_records(folder: str | Path | None, key: TargetKey, warn: Report) -> Records:
     if folder is None:
         return NO_RECORDS
-    records = read_records(Path(folder), fingerprint)
+    records = read_records(Path(folder), key)
     for line in records.passed_over:
         warn(f"record passed over: {line}")
+    for other in records.stale:
+        warn(
+            f"records of {other.name} by {other.tools} are stale and not used: "
+            f"this build is by {key.tools}"
+        )
     return records
+
+
+def _require_records(code: GeneratedCode, key: TargetKey) -> None:
+    without = {
+        name: kernel.schedule.reason.partition(";")[0]
+        for name, kernel in sorted(code.kernels.items())
+        if kernel.schedule.source != "record"
+    }
+    if without:
+        named = "\n".join(f"    {name}: {reason}" for name, reason in without.items())
+        raise RecordError(
+            f"{len(without)} of {len(code.kernels)} kernels have no tuning record\n{named}",
+            why=f"--require-records was given, and these have none for {key.name} with "
+            f"{key.threads} threads by {key.tools}",
+            fix="give the folder that has them (--records DIR), or leave out --require-records",
+        )
 
 
 def _tool_versions(toolchain: Toolchain, code: GeneratedCode) -> dict[str, str]:

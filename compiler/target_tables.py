@@ -294,7 +294,15 @@ class TargetSpec:
         Limits, runner, C compiler, names and sources are left out: a record measured on a board
         holds for the same processor on another board.
         """
-        facts = {
+        facts = self._code_facts(threads)
+        return _digest({**facts, "tvm": tvm_version, "rules": rule_set_version})
+
+    def machine_key(self, *, threads: int) -> str:
+        """Return a sha256 (hex) as `fingerprint`, the same for all versions of TVM and rules."""
+        return _digest(self._code_facts(threads))
+
+    def _code_facts(self, threads: int) -> dict[str, Any]:
+        facts: dict[str, Any] = {
             "triple": self.llvm.triple,
             "cpu": self.llvm.cpu,
             "features": self.llvm.features,  # LLVM reads them in order
@@ -303,8 +311,6 @@ class TargetSpec:
             "cache": asdict(self.cache),
             "cores": self.cores.count,
             "threads": threads,
-            "tvm": tvm_version,
-            "rules": rule_set_version,
         }
         if self.llvm.abi is not None:
             facts["abi"] = self.llvm.abi
@@ -312,11 +318,15 @@ class TargetSpec:
             facts["gpu"] = asdict(self.gpu)
         if self.toolchain.kernels == "llvm":
             facts["kernels"] = "llvm"  # of a microcontroller, whose kernels are C else
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return facts
 
     def as_dict(self) -> dict[str, Any]:
         """Return the spec as plain dicts and lists, without the optional facts that are unset."""
         return {key: value for key, value in _plain(self).items() if value not in (None, {}, [])}
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 LIMIT_NAMES = tuple(field.name for field in fields(LimitsSpec))

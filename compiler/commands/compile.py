@@ -65,6 +65,9 @@ def _records(_context: click.Context, _parameter: click.Parameter, folder: Path)
     show_default=True,
     help="A folder of tuning records, or none.",
 )
+@click.option(
+    "--require-records", is_flag=True, help="Refuse a model with a kernel that has no record."
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Kernels compiled at a time.")
 @click.option("--dump-stages", type=_PATH, help="A folder for the module after each stage.")
 @click.option("--no-verify", is_flag=True, help="Do not compare with onnxruntime.")
@@ -77,6 +80,8 @@ def command(no_verify: bool, require_verify: bool, as_json: bool, **options: Any
     """
     if no_verify and require_verify:
         raise click.UsageError("--no-verify and --require-verify exclude each other")
+    if options["require_records"] and options["records"] is None:
+        raise click.UsageError("--require-records needs a folder of them: give --records too")
     from compiler.pipeline import compile as compile_model
 
     mode: VerifyMode = "skip" if no_verify else "require" if require_verify else "auto"

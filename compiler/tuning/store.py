@@ -1,32 +1,29 @@
-"""Read the records of one target: ``FOLDER/<target>/<fingerprint>/*.jsonl``."""
+"""Which records a build uses: the best of exactly its target and tools."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
-from compiler.errors import CompilerError
-from compiler.tuning.record import ScheduleRecord, from_line
-
-
-class RecordError(CompilerError):
-    """A folder of tuning records cannot be read."""
+from compiler.tuning.folder import read_file, read_lines, record_files
+from compiler.tuning.record import ScheduleRecord
+from compiler.tuning.target_key import TargetKey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Records:
-    """The best schedule record for each workload, and the lines that were passed over."""
+    """The best schedule record for each workload, and what was passed over."""
 
     schedules: Mapping[str, ScheduleRecord] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()  # "file:line: why"
+    stale: tuple[TargetKey, ...] = ()  # of the same machine, by other versions of the tools
 
 
 NO_RECORDS = Records()
 
 
-def read_records(folder: Path, fingerprint: str) -> Records:
+def read_records(folder: Path, key: TargetKey) -> Records:
     """Return the records for exactly this fingerprint; others are never used by a build.
 
     A line that does not check is passed over and named in the result.
@@ -34,34 +31,51 @@ def read_records(folder: Path, fingerprint: str) -> Records:
     Raises:
         RecordError: the folder is not there.
     """
-    if not folder.is_dir():
-        raise RecordError(
-            f"{folder} is not a folder of tuning records",
-            why="it does not exist or is a file",
-            fix="give a folder such as tuning_logs, or --records none",
-        )
+    lines = list(read_lines(folder, fingerprint=key.fingerprint))
+    return Records(
+        schedules=best_schedules(line.record for line in lines if line.record is not None),
+        passed_over=tuple(line.complaint for line in lines if line.record is None),
+        stale=_stale_keys(folder, key),
+    )
+
+
+def best_schedules(records: Iterable[ScheduleRecord]) -> dict[str, ScheduleRecord]:
+    """Return the best usable record of each workload.
+
+    A schedule that once gave wrong numbers or crashed is not used, whatever other records say.
+    """
+    known = list(records)
+    failed = {(one.workload, one.trace_id) for one in known if one.outcome in _NEVER_AGAIN}
     best: dict[str, ScheduleRecord] = {}
-    bad: list[str] = []
-    for path in sorted(folder.glob(f"*/{fingerprint}/*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                record = from_line(line)
-                _refuse_foreign(record, fingerprint)
-            except ValueError as problem:
-                bad.append(f"{path.relative_to(folder)}:{number}: {problem}")
-                continue
-            known = best.get(record.workload)
-            if known is None or _rank(record) < _rank(known):
-                best[record.workload] = record
-    return Records(schedules=best, passed_over=tuple(bad))
+    for record in known:
+        if not record.is_usable or (record.workload, record.trace_id) in failed:
+            continue
+        other = best.get(record.workload)
+        if other is None or rank(record) < rank(other):
+            best[record.workload] = record
+    return best
 
 
-def _refuse_foreign(record: ScheduleRecord, fingerprint: str) -> None:
-    if record.fingerprint != fingerprint:
-        raise ValueError("a record of another target in this target's folder")
-    if not record.times_us:
-        raise ValueError("no measured time")
+_NEVER_AGAIN = ("wrong-numbers", "crashed")
 
 
-def _rank(record: ScheduleRecord) -> tuple[float, str]:
-    return median(record.times_us), record.id  # the id decides between equal times
+def rank(record: ScheduleRecord) -> tuple[bool, float, str]:
+    """Return what orders records of one workload, best first.
+
+    Times on the machine itself come before counted instructions, which only stand for them; the id
+    decides between equals.
+    """
+    return record.measurement.unit != "us", record.measurement.typical, record.id
+
+
+def _stale_keys(folder: Path, key: TargetKey) -> tuple[TargetKey, ...]:
+    """Keys of the same machine and threads by other tools; a folder's first record tells."""
+    found: dict[str, TargetKey] = {}
+    for file in record_files(folder):
+        fingerprint = file.parent.name
+        if fingerprint == key.fingerprint or fingerprint in found:
+            continue
+        first = next((line.record for line in read_file(folder, file) if line.record), None)
+        if first is not None:
+            found[fingerprint] = first.target
+    return tuple(other for _, other in sorted(found.items()) if other.machine == key.machine)

@@ -21,12 +21,12 @@ from compiler.kernels.gpu.build import build_gpu_kernel
 from compiler.program import CompiledKernel
 from compiler.scheduling import relax_plan_bytes, schedule_kernel, trace_json, workload_hash
 from compiler.target_spec import TargetSpec, load_target
-from compiler.tuning.record import ScheduleRecord
 from compiler.tuning.store import NO_RECORDS, Records
 from compiler.tvm_target import device_target, tvm_target
 from schedules.rules import Rule, rules_for
 from tests.lowered import fixed_spec, loaded, staged, workloads
 from tests.onnx_models import conv_net_model, make_model, weights
+from tests.tuning_records import record
 
 
 def test_equal_kernels_of_different_names_are_one() -> None:
@@ -182,17 +182,11 @@ def test_schedule_that_cannot_be_lowered_gives_way_to_the_fallback() -> None:
 def test_record_that_cannot_be_lowered_gives_way_to_a_rule() -> None:
     func = _kernel()
     schedule = _virtual_threads_only(func, GPU)
-    record = ScheduleRecord(
-        fingerprint="f",
-        workload=workload_hash(func),
-        trace=trace_json(schedule),
-        times_us=(1.0,),
-        runner="native",
-    )
-    records = Records(schedules={record.workload: record})
+    one = record(1.0, workload=workload_hash(func), trace=trace_json(schedule))
+    records = Records(schedules={one.workload: one})
     outcome = build_scheduled(_gpu_lowering(), "k", func, 1, GPU, records).schedule
     assert outcome.source == "fallback"
-    assert outcome.reason.startswith(f"record {record.id} cannot be used (not lowered: the ")
+    assert outcome.reason.startswith(f"record {one.id} cannot be used (not lowered: the ")
 
 
 def test_fallback_that_cannot_be_lowered_is_refused() -> None:
