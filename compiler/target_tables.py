@@ -147,6 +147,22 @@ class GpuSpec:
         )
         return ("float32", *(one for one, least in reduced if self.compute_capability >= least))
 
+    @property
+    def sums_bytes(self) -> bool:
+        """Whether an instruction adds the products of four bytes of two words (``dp4a``).
+
+        Source: PTX ISA 9.0, ``dp4a``: sm_61 or higher.
+        """
+        return self.compute_capability >= (6, 1)
+
+    @property
+    def multiplies_bytes(self) -> bool:
+        """Whether tensor cores multiply integers of 8 bits.
+
+        Source: PTX ISA 9.0, ``mma``: ``.m8n8k16`` from sm_75 on, ``.m16n8k32`` from sm_80 on.
+        """
+        return self.compute_capability >= (7, 5)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryRegion:

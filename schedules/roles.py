@@ -46,7 +46,11 @@ GPU_COLUMNS = "tunesmith.gpu-columns"
 GPU_TILE_ROWS = "tunesmith.gpu-tile-rows"
 GPU_TILE_COLUMNS = "tunesmith.gpu-tile-columns"
 GPU_TILE_DEPTH = "tunesmith.gpu-tile-depth"
-GPU_PRECISION = "tunesmith.gpu-precision"  # a word; not there where factors are float32
+# What multiplies: a precision of tensor cores, "int8" (theirs too) or "dp4a", whose operands are
+# gathered as [B, rows', K'/4, 4] and [B, columns', K'/4, 4]; not there where each number is
+# multiplied by itself.
+GPU_PRECISION = "tunesmith.gpu-precision"
+GPU_WORDS = "tunesmith.gpu-words"  # of gathered bytes: "together" or "apart" where they come from
 GPU_DEPTHWISE = "gpu-depthwise"  # [N, C, OH, OW] over the taps, padding within
 
 # Loop annotation: a nest over lanes, columns and what is summed, for a function of the runtime.

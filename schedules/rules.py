@@ -33,6 +33,7 @@ from schedules.cpu.scalable_dot_matmul import scalable_dot_matmul
 from schedules.cpu.scalable_matmul import scalable_matmul
 from schedules.cpu.winograd import winograd
 from schedules.cuda.depthwise_conv2d import depthwise_conv2d as gpu_depthwise_conv2d
+from schedules.cuda.dot_product import dot_product
 from schedules.cuda.fallback import fallback as gpu_fallback
 from schedules.cuda.product import product
 from schedules.cuda.reduction import reduction
@@ -128,6 +129,7 @@ VECTOR_MCU_RULES = (
 
 GPU_RULES = (
     Rule("gpu-tensor-product", tensor_product),
+    Rule("gpu-dot-product", dot_product),
     Rule("gpu-product", product),
     Rule("gpu-depthwise-conv2d", gpu_depthwise_conv2d),
     Rule("gpu-rows", gpu_rows),

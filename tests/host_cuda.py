@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.kernels.gpu.source import TENSOR_CORES
+from compiler.kernels.gpu.source import own_functions
 
 _HEADERS = Path(__file__).parent / "c"
 _FLAGS = (
@@ -28,8 +28,9 @@ _FLAGS = (
 class HostCuda:
     """A device for `run_opencl` whose memory is the host's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arch: int = 800) -> None:
         self._folder = folder
+        self._arch = f"-D__CUDA_ARCH__={arch}"
         self._blocks: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self._count = 0
 
@@ -54,9 +55,8 @@ class HostCuda:
     def program(self, source: str) -> ctypes.CDLL:
         """Compile a CUDA file; its kernels are started through functions made for them."""
         self._count += 1
-        own = TENSOR_CORES.read_text(encoding="utf-8")
         kernels = source[source.index('extern "C" __global__') :]  # after what TVM asks of CUDA
-        source = f"{own if source.startswith(own) else ''}\n{kernels}"
+        source = f"{own_functions(kernels)}\n{kernels}"
         file = self._folder / f"kernel{self._count}.cpp"
         starts = "".join(
             f'extern "C" void run_{symbol}(const int *grid, const int *block, void **arguments) '
@@ -65,7 +65,7 @@ class HostCuda:
         )
         file.write_text(f'#include "cuda_on_host.h"\n{source}\n{starts}', encoding="utf-8")
         library = file.with_suffix(".so")
-        command = ["c++", *_FLAGS, f"-I{_HEADERS}", "-o", str(library), str(file)]
+        command = ["c++", *_FLAGS, self._arch, f"-I{_HEADERS}", "-o", str(library), str(file)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return ctypes.CDLL(str(library))

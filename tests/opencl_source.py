@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -31,13 +32,52 @@ void tunesmith_product(int rows, int columns, float *sums, int sums_stride,
 }
 """
 
+# The like for bytes, of each pair of types, and `dot_products.cuh`.
+_BYTES = """
+__attribute__((overloadable))
+void tunesmith_FUNCTION(int rows, int columns, int *sums, int sums_stride,
+                        __local const LEFT *left, int left_stride, __local const RIGHT *right,
+                        int right_strideLANE) {
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; ++j)
+      for (int k = 0; k < STEPS; ++k)
+        sums[i * sums_stride + j] += (int)left[i * left_stride + k] * right[j * right_stride + k];
+}
+"""
+_WORDS = """
+int tunesmith_dp4a_s8(int data, int weights) {
+  const char4 a = as_char4(data), b = as_char4(weights);
+  return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+}
+int tunesmith_dp4a_u8(int data, int weights) {
+  const uchar4 a = as_uchar4(data);
+  const char4 b = as_char4(weights);
+  return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+}
+"""
+
+
+def _byte_functions() -> str:
+    found = [_WORDS]
+    for left in ("char", "uchar"):
+        for right in ("char", "uchar"):
+            for name, lane, steps in (("product", ", int lane_stride", 32), ("dot", "", 4)):
+                facts = {"FUNCTION": name, "LANE": lane, "STEPS": str(steps)}
+                text = _BYTES
+                for word, fact in {**facts, "LEFT": left, "RIGHT": right}.items():
+                    text = text.replace(word, fact)
+                found.append(text)
+    return "".join(found)
+
 
 def opencl_source(functions: Mapping[str, PrimFunc], target: tvm.target.Target) -> str:
     """OpenCL C of lowered device functions."""
     renamed = "".join(f"#define {name}f {name}\n" for name in _FUNCTIONS)
     exact = {name: _exact_floats(func) for name, func in functions.items()}
     source = device_source(exact, target, "target.build.opencl")
-    ours = _TENSOR_CORES if "tunesmith_product(" in source else ""
+    ours = _TENSOR_CORES if "tunesmith_tf32(" in source else ""
+    if ours == "" and re.search(r"tunesmith_(product|dot|dp4a)", source):
+        ours = _byte_functions()
     return renamed + ours + source
 
 

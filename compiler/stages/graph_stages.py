@@ -103,7 +103,7 @@ def gpu_graph_stages(
     """
     assert spec.gpu is not None, spec.name
     legalizer = partial(legalize_for_gpu, gpu=spec.gpu, precision=precision)
-    return (*_model_stages(), *_kernel_stages(legalizer, joins_apart))
+    return (*_model_stages(spec), *_kernel_stages(legalizer, joins_apart))
 
 
 def _model_stages(spec: TargetSpec | None = None) -> tuple[Stage, ...]:

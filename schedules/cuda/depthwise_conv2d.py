@@ -13,7 +13,8 @@ from schedules.cuda.threads import bind_sum, inline_cheap_producers, reads_each_
 def depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Neighbours in a row are computed by neighbouring threads, which read neighbours.
 
-    Matches: one sum with the role `GPU_DEPTHWISE`, perhaps element-wise after it.
+    Matches: one sum with the role `GPU_DEPTHWISE` or, of small integers, `INTEGER_DEPTHWISE`,
+    perhaps element-wise after it.
     before: for n, c, y, x: for tap_y, tap_x
     after:  threads n * c * y * x: unrolled tap_y, tap_x, the sum in a register
     """
@@ -23,6 +24,7 @@ def depthwise_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
         return None
     inline_cheap_producers(sch)
     main = match.block_with_role(sch, roles.GPU_DEPTHWISE)
+    main = main or match.block_with_role(sch, roles.INTEGER_DEPTHWISE)
     if main is None:
         return None
     epilogue = match.sole_consumer(sch, main) if sch.get_consumers(main) else None

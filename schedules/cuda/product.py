@@ -9,8 +9,8 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles
-from schedules.cuda.product_kernel import ProductKernel, drawn_extent, product_kernel
-from schedules.cuda.product_tile import DEPTHS, SUMS, THREAD_COLUMNS, THREAD_ROWS
+from schedules.cuda.product_kernel import bind_threads, product_kernel
+from schedules.cuda.product_tile import DEPTHS, THREAD_COLUMNS, THREAD_ROWS
 
 
 def product(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -26,41 +26,17 @@ def product(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     if kernel is None:
         return None
     sch = kernel.sch
-    steps_of_depth, column = _bind_tiles(kernel)
-    sch.reverse_compute_at(kernel.epilogue, column)
-    sch.set_scope(kernel.main, 0, "local")
-    _share(sch, kernel.left, steps_of_depth)
-    _share(sch, kernel.right, steps_of_depth)
-    sch.decompose_reduction(kernel.main, steps_of_depth)
-    return sch
-
-
-def _bind_tiles(kernel: ProductKernel) -> tuple[Any, Any]:
-    """Tile the sums, and return the loop over steps of depth and that over a thread's columns."""
-    sch, main = kernel.sch, kernel.main
-    rows, columns, depth = (
-        match.annotation(sch, main, key)
-        for key in (roles.GPU_TILE_ROWS, roles.GPU_TILE_COLUMNS, roles.GPU_TILE_DEPTH)
-    )
-    batch, row, column, k = sch.get_loops(main)
-    row_sums = drawn_extent(sch, row, THREAD_ROWS, SUMS, rows)
-    column_sums = drawn_extent(sch, column, THREAD_COLUMNS, SUMS, columns)
-    steps = drawn_extent(sch, k, 1, DEPTHS, depth)
-    row_tile, row_thread, row_sum = sch.split(
-        row, factors=[None, THREAD_ROWS, row_sums], preserve_unit_iters=True
-    )
-    column_tile, column_thread, column_sum = sch.split(
-        column, factors=[None, THREAD_COLUMNS, column_sums], preserve_unit_iters=True
-    )
-    step, inner = sch.split(k, factors=[None, steps])
-    order = (batch, row_tile, column_tile, row_thread, column_thread, step, inner)
-    sch.reorder(*order, row_sum, column_sum)
-    tags = ("blockIdx.z", "blockIdx.y", "blockIdx.x", "threadIdx.y", "threadIdx.x")
-    for loop, tag in zip(order, tags, strict=False):
-        sch.bind(loop, tag)
-    for loop in (inner, row_sum, column_sum):
+    if match.word(sch, kernel.main, roles.GPU_PRECISION) in ("dp4a", "int8"):
+        return None  # operands whose bytes lie together: `dot_product` takes those
+    loops = bind_threads(kernel, DEPTHS)
+    for loop in (loops.inner, loops.row, loops.column):
         sch.unroll(loop)
-    return step, column_thread
+    sch.reverse_compute_at(kernel.epilogue, loops.thread)
+    sch.set_scope(kernel.main, 0, "local")
+    _share(sch, kernel.left, loops.step)
+    _share(sch, kernel.right, loops.step)
+    sch.decompose_reduction(kernel.main, loops.step)
+    return sch
 
 
 def _share(sch: s_tir.Schedule, gathered: Any, step: Any) -> None:

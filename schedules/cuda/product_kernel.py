@@ -11,7 +11,10 @@ from tvm import s_tir, tirx
 from tvm.tirx import PrimFunc
 
 from schedules import match, roles
+from schedules.cuda.product_tile import SUMS, THREAD_COLUMNS, THREAD_ROWS
 from schedules.cuda.threads import drawn, inline_cheap_producers
+
+_MOST_BLOCKS = 65_535  # along y and z; CUDA C++ Programming Guide
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,9 +23,22 @@ class ProductKernel:
 
     sch: s_tir.Schedule
     main: Any  # the sums, [batch, rows, columns] of whole tiles
-    left: Any  # gathers [batch, depth, rows]
-    right: Any  # gathers [batch, depth, columns]
+    left: Any  # gathers [batch, depth, rows], or of bytes [batch, rows, depth/4, 4]
+    right: Any  # gathers [batch, depth, columns] or [batch, columns, depth/4, 4]
     epilogue: Any  # writes the kernel's output, its axes those of the product
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThreadLoops:
+    """Loops of the sums of one thread."""
+
+    thread: Any  # that of the block's two loops over threads which is further inside
+    step: Any  # of depth, between two of which operands are gathered
+    inner: Any  # steps of the sum in one of these
+    row: Any
+    column: Any
+    rows: int  # extents of the last two
+    columns: int
 
 
 def product_kernel(func: PrimFunc) -> ProductKernel | None:
@@ -48,6 +64,55 @@ def product_kernel(func: PrimFunc) -> ProductKernel | None:
     if not _flatten_epilogue(sch, main, epilogue):
         return None
     return ProductKernel(sch=sch, main=main, left=left, right=right, epilogue=epilogue)
+
+
+def bind_threads(kernel: ProductKernel, depths: Sequence[int]) -> ThreadLoops:
+    """Tile the sums among 16 x 16 threads.
+
+    Args:
+        depths: what may be drawn as the depth of a step.
+    """
+    sch, main = kernel.sch, kernel.main
+    rows, columns, depth = (
+        match.annotation(sch, main, key)
+        for key in (roles.GPU_TILE_ROWS, roles.GPU_TILE_COLUMNS, roles.GPU_TILE_DEPTH)
+    )
+    batch, row, column, k = sch.get_loops(main)
+    row_sums = drawn_extent(sch, row, THREAD_ROWS, SUMS, rows)
+    column_sums = drawn_extent(sch, column, THREAD_COLUMNS, SUMS, columns)
+    steps = drawn_extent(sch, k, 1, depths, depth)
+    row_tile, row_thread, row_sum = sch.split(
+        row, factors=[None, THREAD_ROWS, row_sums], preserve_unit_iters=True
+    )
+    column_tile, column_thread, column_sum = sch.split(
+        column, factors=[None, THREAD_COLUMNS, column_sums], preserve_unit_iters=True
+    )
+    step, inner = sch.split(k, factors=[None, steps])
+    order = (batch, row_tile, column_tile, row_thread, column_thread, step, inner)
+    sch.reorder(*order, row_sum, column_sum)
+    tags = (*block_tags(sch, row_tile), "threadIdx.y", "threadIdx.x")
+    for loop, tag in zip(order, tags, strict=False):
+        sch.bind(loop, tag)
+    return ThreadLoops(
+        thread=column_thread,
+        step=step,
+        inner=inner,
+        row=row_sum,
+        column=column_sum,
+        rows=int(sch.get(row_sums)),
+        columns=int(sch.get(column_sums)),
+    )
+
+
+def block_tags(sch: s_tir.Schedule, row_tile: Any) -> tuple[str, str, str]:
+    """What a grid's dimensions are bound to: batch, tiles of rows and tiles of columns.
+
+    Neighbours read the same rows, unless there are more tiles of rows than fit along y: positions
+    of large images, where channels are columns.
+    """
+    if match.extent(sch, row_tile) > _MOST_BLOCKS:
+        return "blockIdx.z", "blockIdx.x", "blockIdx.y"
+    return "blockIdx.z", "blockIdx.y", "blockIdx.x"
 
 
 def drawn_extent(

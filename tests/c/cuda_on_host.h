@@ -20,6 +20,8 @@
 #define CUDART_INF_F INFINITY
 #define alignas(bytes)    /* stands between declaration specifiers, where only nvcc takes it */
 
+typedef unsigned char uchar; /* as in what TVM puts before its kernels */
+
 struct Index3 {
   int x, y, z;
 };
@@ -199,4 +201,48 @@ static inline void tunesmith_mma_m16n8k16_f16(float *sums, const unsigned *left,
       sums[i] += host::fp16(a) * host::fp16(b);
     }
   }
+}
+
+template <typename T> static int byte_of(unsigned word, int place) {
+  return (T)(word >> 8 * place & 0xff);
+}
+
+/* Likewise "... for mma.m16n8k32": four bytes in a register, the first in its lowest. */
+template <typename Left, typename Right>
+static inline void tunesmith_mma_m16n8k32(int *sums, const unsigned *left, const unsigned *right) {
+  const host::Registers *warp = host::exchange(left, right);
+  const int g = host::lane() / 4, t = host::lane() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int row = g + i / 2 * 8, column = 2 * t + i % 2;
+    for (int k = 0; k < 32; ++k) {
+      const int of_lane = k % 16 / 4;
+      const unsigned a = warp[row % 8 * 4 + of_lane].left[row / 8 + k / 16 * 2];
+      const unsigned b = warp[column * 4 + of_lane].right[k / 16];
+      sums[i] += byte_of<Left>(a, k % 4) * byte_of<Right>(b, k % 4);
+    }
+  }
+}
+
+/* Likewise "... for mma.m8n8k16": a quarter of it. */
+template <typename Left, typename Right>
+static inline void tunesmith_mma_m8n8k16(int *sums, unsigned left, unsigned right) {
+  const unsigned of_left[4] = {left}, of_right[2] = {right};
+  const host::Registers *warp = host::exchange(of_left, of_right);
+  const int g = host::lane() / 4, t = host::lane() % 4;
+  for (int i = 0; i < 2; ++i)
+    for (int k = 0; k < 16; ++k)
+      sums[i] += byte_of<Left>(warp[g * 4 + k / 4].left[0], k % 4) *
+                 byte_of<Right>(warp[(2 * t + i) * 4 + k / 4].right[0], k % 4);
+}
+
+#define TUNESMITH_OWN_DP4A
+template <bool left_is_signed, bool right_is_signed>
+static inline int tunesmith_dp4a(unsigned left, unsigned right, int sum) {
+  for (int place = 0; place < 4; ++place) {
+    const int one = left_is_signed ? byte_of<int8_t>(left, place) : byte_of<uint8_t>(left, place);
+    const int other =
+        right_is_signed ? byte_of<int8_t>(right, place) : byte_of<uint8_t>(right, place);
+    sum += one * other;
+  }
+  return sum;
 }

@@ -10,11 +10,14 @@ import pytest
 from compiler.program import KernelCall, Launch, Port, Program, ScheduleOutcome, Value, ValueKind
 from tests.differential.agreement import assert_close, draw_inputs, run_reference
 from tests.gpu_cases import CASES, GpuCase
+from tests.gpu_integer_cases import SMALL_GPU, SPEC, one_convolution
+from tests.integer_reference import IntegerReference
 from tests.lowered import loaded
 from tests.oclgrind import run_in_oclgrind
 from tests.opencl_marks import needs_oclgrind
 from tests.opencl_program import opencl_program
 from tests.opencl_run import OpenClKernel, OpenClProgram
+from tests.quantized_models import every_integer
 from tests.rounded_products import rounded_reference, to_tf32
 
 pytestmark = [needs_oclgrind, pytest.mark.emulator]
@@ -47,6 +50,26 @@ def test_products_of_warps_have_no_race(case: GpuCase, tmp_path: Path) -> None:
     assert findings == ""
     (name,) = outputs
     assert_close(name, outputs[name], rounded_reference(case, feed, to_tf32), TOLERANCE)
+
+
+INTEGERS = {
+    "dot": (SPEC, one_convolution(8, 20, 5)),
+    "dot-bytes-apart": (SPEC, one_convolution(3, 20, 5)),
+    "tensor-cores": (SMALL_GPU, one_convolution(8, 33, 6)),
+    "depthwise": (SPEC, one_convolution(8, 8, 5, group=8)),
+}
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_integers_have_no_race(kind: str, tmp_path: Path) -> None:
+    """Each thread multiplying for itself instead of by the instructions."""
+    spec, model = INTEGERS[kind]
+    made = opencl_program(loaded(model), spec)
+    feed = every_integer(model, 0)
+    outputs, findings = run_in_oclgrind(made, feed, tmp_path)
+    assert findings == ""
+    for name, expected in IntegerReference(model).run(feed).items():
+        np.testing.assert_array_equal(outputs[name], expected)
 
 
 def _one_kernel(source: str) -> OpenClProgram:

@@ -17,7 +17,8 @@ from tests.golden.test_rule_texts import (
     one_node,
     schedule_text,
 )
-from tests.lowered import apply_fallback, apply_rule, only_kernel
+from tests.gpu_integer_cases import SMALL_GPU, one_convolution
+from tests.lowered import apply_fallback, apply_rule, only_kernel, workloads
 
 Golden = Callable[[str], None]
 
@@ -53,6 +54,21 @@ def test_gpu_rule(golden: Golden, kind: str) -> None:
 def test_gpu_tensor_product(golden: Golden, precision: Precision) -> None:
     func = only_kernel(MATMULS["with-pack"], SPEC, precision)
     golden(schedule_text(apply_rule("gpu-tensor-product", func, SPEC)))
+
+
+INTEGERS = {
+    "dot": ("gpu-dot-product", SPEC, one_convolution()),
+    "tensor-cores": ("gpu-tensor-product", SMALL_GPU, one_convolution(4, 33, 6)),
+    "depthwise": ("gpu-depthwise-conv2d", SPEC, one_convolution(8, 8, group=8)),
+}
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_gpu_integers(golden: Golden, kind: str) -> None:
+    rule, spec, model = INTEGERS[kind]
+    functions = workloads(model, spec).functions
+    (func,) = (func for name, func in functions.items() if "conv2d" in name)
+    golden(schedule_text(apply_rule(rule, func, spec)))
 
 
 @pytest.mark.parametrize("kind", NESTS)

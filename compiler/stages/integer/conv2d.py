@@ -13,9 +13,7 @@ from compiler.stages.integer.quantizers import ConstantIntegers, StaysFloatError
 from compiler.stages.integer.values import Integers, Operand
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
 from compiler.stages.operators.integer_conv2d import (
-    integer_conv2d,
     integer_depthwise_conv2d,
-    pack_integer_conv2d_weight,
     pack_integer_depthwise_weight,
 )
 from compiler.stages.operators.integer_conv2d_transpose import (
@@ -24,6 +22,7 @@ from compiler.stages.operators.integer_conv2d_transpose import (
     integer_conv2d_transpose,
 )
 from compiler.stages.operators.integer_dot import row_shift
+from compiler.stages.operators.integer_products import Sums, conv2d_sums
 
 
 def integer_convolution(
@@ -98,17 +97,13 @@ def _convolved(
     if sig.is_depthwise:
         if dot.wide_depthwise_weights:
             narrow = weights.values.astype(np.int16)
-        packed, compute = pack_integer_depthwise_weight(narrow), integer_depthwise_conv2d
+        packed = pack_integer_depthwise_weight(narrow)
+        compute: Sums = partial(integer_depthwise_conv2d, sig=sig, dot=dot, zero=data.zero)
         name = "integer_depthwise_conv2d"
     else:
-        packed, compute = pack_integer_conv2d_weight(narrow, sig, dot), integer_conv2d
+        packed, compute = conv2d_sums(narrow, sig=sig, dot=dot, zero=data.zero)
         name = "integer_conv2d"
-    sums = context.emit_te(
-        partial(compute, sig=sig, dot=dot, zero=data.zero),
-        data.integers.last,
-        relax.const(packed),
-        name=name,
-    )
+    sums = context.emit_te(compute, data.integers.last, relax.const(packed), name=name)
     made = context.requantize(sums, units, scales / to.quantizer.scale, to)
     return context.channels_last(made)
 
@@ -133,8 +128,9 @@ def integer_transposed_convolution(
     values = flipped.reshape(channels, -1)
     units = folded_bias(of_channels(bias, channels), scales, shifted, values.sum(axis=1))
     refuse_overflow(units, np.abs(values).sum(axis=1))
-    packed = pack_integer_conv2d_weight(narrowest(flipped, dot.least_weight), form.sig, dot)
-    compute = partial(integer_conv2d_transpose, form=form, dot=dot, zero=data.zero)
+    narrow = narrowest(flipped, dot.least_weight)
+    packed, convolve = conv2d_sums(narrow, sig=form.sig, dot=dot, zero=data.zero)
+    compute = partial(integer_conv2d_transpose, form=form, zero=data.zero, convolve=convolve)
     name = "integer_conv2d_transpose"
     sums = context.emit_te(compute, data.integers.last, relax.const(packed), name=name)
     made = context.requantize(sums, units, scales / to.quantizer.scale, to)

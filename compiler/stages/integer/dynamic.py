@@ -25,11 +25,10 @@ from compiler.stages.operators.integer_conv2d import (
 )
 from compiler.stages.operators.integer_dot import row_shift
 from compiler.stages.operators.integer_matmul import (
-    integer_matmul,
     less_zero_points,
     less_zero_points_of_images,
-    pack_integer_right,
 )
+from compiler.stages.operators.integer_products import matmul_sums
 from compiler.stages.provenance import is_call_to
 
 _VIEWS = ("relax.expand_dims", "relax.reshape", "relax.squeeze")
@@ -67,14 +66,14 @@ def integer_sums_of_product(
         return None
     if weights.min(initial=0) < -(2**15) or weights.max(initial=0) >= 2**15:
         return None
-    depth, columns = weights.shape
+    depth = weights.shape[0]
     shape = shape_of(call)
     dot = context.dot.for_sums(depth, weights)
     given = rewritten(left.data)
     rows = context.emit(relax.op.reshape(given, (prod(shape[:-1]), depth)))
-    packed = relax.const(pack_integer_right(narrowest(weights, dot.least_weight), dot))
-    compute = partial(integer_matmul, columns=columns, dot=dot, zero=0)
-    sums = context.emit_te(compute, rows, packed, name="integer_matmul")
+    narrow = narrowest(weights, dot.least_weight)
+    packed, compute = matmul_sums(narrow, rows=prod(shape[:-1]), dot=dot, zero=0)
+    sums = context.emit_te(compute, rows, relax.const(packed), name="integer_matmul")
     zero = _zero_of(left, rewritten)
     less = partial(less_zero_points, shape=shape, shift=row_shift(str(left.data.ty.dtype), 0, dot))
     weight_sums = relax.const(weights.sum(axis=0).astype(np.int32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
+from typing import Any
 
 import numpy as np
 from tvm import relax
@@ -13,12 +14,16 @@ from compiler.stages.integer.conv2d import narrowest, of_axis, of_channels
 from compiler.stages.integer.quantizers import StaysFloatError, constant_integers
 from compiler.stages.integer.values import Integers
 from compiler.stages.operand_views import shape_of
-from compiler.stages.operators.integer_dot import row_shift
-from compiler.stages.operators.integer_matmul import (
-    integer_batch_matmul,
-    integer_matmul,
-    pack_integer_right,
+from compiler.stages.operators.gpu_integer_product import (
+    gpu_integer_batch_matmul,
+    integer_tiles,
+    less_line_sums,
+    line_sums,
 )
+from compiler.stages.operators.gpu_product import ProductExtents
+from compiler.stages.operators.integer_dot import row_shift
+from compiler.stages.operators.integer_matmul import integer_batch_matmul
+from compiler.stages.operators.integer_products import matmul_sums
 
 
 def integer_product(
@@ -40,13 +45,17 @@ def integer_product(
     sums_of_weights = weights.values.sum(axis=0)
     units = folded_bias(of_channels(bias, columns), scales, shifted, sums_of_weights)
     refuse_overflow(units, np.abs(weights.values).sum(axis=0))
-    packed = relax.const(pack_integer_right(narrowest(weights.values, dot.least_weight), dot))
     shape = data.integers.shape
+    packed, compute = matmul_sums(
+        narrowest(weights.values, dot.least_weight),
+        rows=prod(shape[:-1]),
+        dot=dot,
+        zero=data.zero,
+    )
     rows = data.integers.plain
     if len(shape) != 2:
         rows = context.emit(relax.op.reshape(rows, (prod(shape[:-1]), depth)))
-    compute = partial(integer_matmul, columns=columns, dot=dot, zero=data.zero)
-    sums = context.emit_te(compute, rows, packed, name="integer_matmul")
+    sums = context.emit_te(compute, rows, relax.const(packed), name="integer_matmul")
     made = context.requantize(sums, units, scales / to.quantizer.scale, to)
     return _in_shape(context, made, shape_of(call))
 
@@ -70,10 +79,33 @@ def _of_activations(
         context.emit(relax.op.reshape(left.integers.plain, flat_left)),
         context.emit(relax.op.reshape(right.integers.plain, (batch, *other[-2:]))),
     ]
-    compute = partial(integer_batch_matmul, zeros=(left.zero, right.zero))
-    sums = context.emit_te(compute, *operands, name="integer_batch_matmul")
+    sums = _batch_sums(context, operands, (left.zero, right.zero))
     made = context.requantize(sums, units, scale / to.quantizer.scale, to)
     return _in_shape(context, made, shape_of(call))
+
+
+def _batch_sums(context: Context, operands: list[Any], zeros: tuple[int, int]) -> Any:
+    """int32 ``[B, M, N]`` from ``[B, M, K]`` and ``[B or 1, K, N]``.
+
+    A GPU multiplies the integers as they are stored; what zero points add is subtracted after it.
+    """
+    (batch, rows, depth), (_, _, columns) = (shape_of(operand) for operand in operands)
+    if context.dot.gpu is None or 1 in (rows, columns):
+        compute = partial(integer_batch_matmul, zeros=zeros)
+        return context.emit_te(compute, *operands, name="integer_batch_matmul")
+    extents = ProductExtents(batch=batch, rows=rows, columns=columns, depth=depth)
+    tiles = integer_tiles(extents, context.dot.gpu, bytes_only=True)
+    lines = [
+        context.emit_te(partial(line_sums, axis=axis), operand, name="integer_line_sums")
+        for operand, axis, zero in zip(operands, (2, 1), reversed(zeros), strict=True)
+        if zero
+    ]
+    product = partial(gpu_integer_batch_matmul, tiles=tiles)
+    sums = context.emit_te(product, *operands, name="integer_batch_matmul")
+    if not lines:
+        return sums
+    less = partial(less_line_sums, zeros=zeros, depth=depth)
+    return context.emit_te(less, sums, *lines, name="less_line_sums")
 
 
 def _in_shape(context: Context, made: object, shape: tuple[int, ...]) -> Integers:

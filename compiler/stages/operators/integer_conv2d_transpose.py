@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from tvm import te, tirx
 
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
-from compiler.stages.operators.integer_conv2d import integer_conv2d
-from compiler.stages.operators.integer_dot import IntegerDot
+
+Convolution = Callable[[te.Tensor, te.Tensor], te.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,9 +31,14 @@ def flipped_weight(weight: np.ndarray, groups: int) -> np.ndarray:
 
 
 def integer_conv2d_transpose(
-    data: te.Tensor, weight: te.Tensor, *, form: SpreadConv2d, dot: IntegerDot, zero: int
+    data: te.Tensor, weight: te.Tensor, *, form: SpreadConv2d, zero: int, convolve: Convolution
 ) -> te.Tensor:
-    """int32 ``[N, OH, OW, O]`` from ``data[N, H, W, C]`` and the packed, flipped weights."""
+    """int32 ``[N, OH, OW, O]`` from ``data[N, H, W, C]`` and the packed, flipped weights.
+
+    Args:
+        zero: the integer that stands between the data.
+        convolve: makes the sums of spread data and these weights.
+    """
     down, across = form.spread
     sig = form.sig
     around = tirx.const(zero, str(data.dtype))
@@ -43,4 +49,4 @@ def integer_conv2d_transpose(
 
     shape = (sig.batch, sig.height, sig.width, sig.in_channels)
     spread = te.compute(shape, element, name="spread") if form.spread != (1, 1) else data
-    return integer_conv2d(spread, weight, sig=sig, dot=dot, zero=zero)
+    return convolve(spread, weight)

@@ -9,7 +9,7 @@ import numpy as np
 from tvm import te, tirx
 
 from compiler.stages.operators.channel_blocks import narrowest_lanes
-from compiler.target_spec import TargetSpec
+from compiler.target_spec import GpuSpec, TargetSpec
 from schedules.cpu.dot_conv2d import sums_in_words
 from schedules.cpu.dot_step import sums_fours, sums_pairs
 
@@ -44,6 +44,9 @@ class IntegerDot:
     # Lanes may be halved down to this where that leaves fewer of them empty.
     least_lanes: int | None = None
     least_weight: int = -128  # of weights in int8; where one is less, they are int16
+    # Sums are products of tiles in shared memory (`gpu_integer_product.py`); what is no matrix
+    # product has one sum for each thread, or parts of it.
+    gpu: GpuSpec | None = None
     # One product a step: for depths that would be filled up with zeros, and for lesser weights.
     otherwise: IntegerDot | None = None
 
@@ -118,6 +121,8 @@ def known_zero(zero: int | te.Tensor) -> int:
 
 def integer_dot(spec: TargetSpec) -> IntegerDot:
     """Return what integer convolutions and products of a target are packed for."""
+    if spec.gpu is not None:
+        return IntegerDot(lanes=1, gpu=spec.gpu)
     if spec.vector.sums_products:
         return HELIUM
     if spec.family == "mcu" and spec.llvm.multiplies_pairs:
