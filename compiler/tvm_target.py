@@ -74,6 +74,17 @@ def _whole_triple(triple: str) -> str:
     return triple
 
 
+def is_x86(target: tvm.target.Target) -> bool:
+    """Whether code is for a processor of 64-bit x86."""
+    return str(dict(target.export()).get("mtriple", "")).startswith("x86_64")
+
+
+def is_avx2(target: tvm.target.Target) -> bool:
+    """Whether the widest vectors of integers are those of AVX2."""
+    has_feature = tvm.get_global_func("target.llvm_cpu_has_feature")
+    return bool(has_feature("avx2", target)) and not has_feature("avx512bw", target)
+
+
 def without_scalable_vectors(target: tvm.target.Target) -> tvm.target.Target:
     """Return the target as TVM's passes over loops shall see it: RISC-V without its V.
 

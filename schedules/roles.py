@@ -25,6 +25,9 @@ BLOCKED_DEPTHWISE_CONV2D = "blocked-depthwise-conv2d"  # [N, C/B, OH, OW, B], B 
 # all positions in X. Reduced over rows and columns of taps, chunks of D channels, those of a chunk.
 INTEGER_CONV2D = "integer-conv2d"
 INTEGER_DEPTHWISE = "integer-depthwise"  # [N, OH, OW, O] += rows[N, H, W, C] * weight[KH, KW, O]
+# Depthwise by pairs of taps below each other: [N, OH, OW, O] += rows[N, H/2, W, C, 2] * weight[S,
+# KH/2, KW, O, 2], S: which row of a pair is the first; reduced over pairs, columns, two of a pair.
+TAP_PAIRS = "tap-pairs"
 INTEGER_MATMUL = "integer-matmul"  # [M, N/L, L] += rows[M, K] * weight[N/L, K/D, L, D]
 MATMUL = "matmul"  # [B, M, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]
 # Winograd convolution in chunks [N, GY, GX] of T tiles, P x P points a tile.
@@ -58,6 +61,9 @@ GPU_DEPTHWISE = "gpu-depthwise"  # [N, C, OH, OW] over the taps, padding within
 SUMS = "tunesmith.sums"
 # Loop annotation: lanes, around the products of a step; LLVM's name of the instruction for both.
 DOT_STEP = "tunesmith.dot-step"
+# Loop annotation: lanes of two vectors that are stored one lane of each after the other; the loop
+# inside chooses between them.
+INTERLEAVED = "tunesmith.interleaved"
 # Loop annotation: positions of a row that is copied as int16, for a function of the runtime.
 WIDENED_ROW = "tunesmith.widened-row"
 # The like for sums of small integers; the number says what the machine has: dot products, products

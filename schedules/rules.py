@@ -31,6 +31,7 @@ from schedules.cpu.scalable_depthwise_conv2d import scalable_depthwise_conv2d
 from schedules.cpu.scalable_dot_conv2d import scalable_dot_conv2d
 from schedules.cpu.scalable_dot_matmul import scalable_dot_matmul
 from schedules.cpu.scalable_matmul import scalable_matmul
+from schedules.cpu.tap_pairs import tap_pairs
 from schedules.cpu.winograd import winograd
 from schedules.cuda.depthwise_conv2d import depthwise_conv2d as gpu_depthwise_conv2d
 from schedules.cuda.dot_product import dot_product
@@ -83,6 +84,7 @@ CPU_RULES = (
     Rule("dot-conv2d", dot_conv2d),
     Rule("integer-conv2d", integer_conv2d),
     Rule("neon-depthwise", neon_depthwise),
+    Rule("tap-pairs", tap_pairs),
     Rule("integer-depthwise", integer_depthwise),
     Rule("scalable-dot-matmul", scalable_dot_matmul),
     Rule("dot-matmul", dot_matmul),

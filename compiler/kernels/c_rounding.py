@@ -62,23 +62,30 @@ class Rounding:
 
 
 def match_rounding(node: Any) -> Rounding | None:
-    """What ``reinterpret(max(min(value, high), low) + MAGIC) - (MAGIC_BITS - zero)`` is."""
+    """What ``reinterpret(max(min(value, high), low) + MAGIC) - (MAGIC_BITS - zero)`` is.
+
+    Of vectors, too, whose constants are the same in all lanes.
+    """
     bits = getattr(node, "a", None)
     if not isinstance(bits, tvm.ir.Call) or not str(bits.op.name).endswith("reinterpret"):
         return None
-    total = bits.args[0]
-    if str(node.ty.dtype) != "int32" or not isinstance(node.b, tirx.IntImm):
+    total, offset = bits.args[0], _of_all_lanes(node.b)
+    if str(node.ty.dtype).split("x")[0] != "int32" or not isinstance(offset, tirx.IntImm):
         return None
-    if not isinstance(total, tirx.Add) or not _is_float(total.b, MAGIC):
+    if not isinstance(total, tirx.Add) or not _is_float(_of_all_lanes(total.b), MAGIC):
         return None
     upper = total.a.a if isinstance(total.a, tirx.Max) else None
     if not isinstance(upper, tirx.Min):
         return None
-    low, high = total.a.b, upper.b
+    low, high = _of_all_lanes(total.a.b), _of_all_lanes(upper.b)
     if not all(isinstance(bound, tirx.FloatImm) and _is_whole(bound) for bound in (low, high)):
         return None
-    zero = MAGIC_BITS - int(node.b)
+    zero = MAGIC_BITS - int(offset)
     return Rounding(upper.a, zero, int(low.value) + zero, int(high.value) + zero)
+
+
+def _of_all_lanes(node: Any) -> Any:
+    return node.value if isinstance(node, tirx.Broadcast) else node
 
 
 def _is_float(node: Any, value: float) -> bool:

@@ -12,6 +12,7 @@ from tvm_ffi import structural
 from compiler.kernels.scalable_sums import coefficients
 from compiler.kernels.variables import replaced
 from schedules import match
+from schedules.cpu.dot_step import step_lanes
 from schedules.roles import DOT_STEP
 
 
@@ -19,10 +20,12 @@ def call_dot_steps(func: PrimFunc) -> PrimFunc:
     """Return the function with each marked pair of loops as one vector statement.
 
     before: marked lane in L: for k in G: sums[lane] += int32(rows[k]) * int32(weights[lane*G + k])
+            or of rows[lane*G + k], as they are instead of broadcast
     after:  sums[0:L] += pmaddwd(broadcast(rows[0:2]), weights[0:2 * L])              (G 2)
             sums[0:L] = vpdpbusd(sums[0:L], broadcast(rows[0:4]), weights[0:4 * L])   (G 4)
 
-    Loops whose operands lie otherwise stay loops.
+    More lanes than the instruction has are several of it, joined. Loops whose operands lie
+    otherwise stay loops.
     """
 
     def visit(loop: Any, mutator: Any) -> Any:
@@ -45,30 +48,58 @@ def _step(loop: Any, instruction: str) -> Any | None:
         return None
     lanes, group = int(loop.extent), int(inner.extent)
     strides = [coefficients(load.indices[0], variables) for load in loads]
-    if strides != [[1, 0], [0, 1], [group, 1]]:
+    if strides[::2] != [[1, 0], [group, 1]] or strides[1] not in ([0, 1], [group, 1]):
         return None
     sums, rows, weights = (_first(load, variables) for load in loads)
-    value = _value(instruction, sums, rows, weights, lanes, group)
+    by_lane = strides[1] == [group, 1]
+    value = _value(instruction, sums, rows, weights, lanes, group, by_lane)
     statement = tirx.BufferStore(sums.source, value, [tirx.Ramp(sums.indices[0], 1, lanes)])
     return statement if condition is None else tirx.IfThenElse(condition, statement, None)
 
 
-def _value(instruction: str, sums: Any, rows: Any, weights: Any, lanes: int, group: int) -> Any:
+def _value(
+    instruction: str, sums: Any, rows: Any, weights: Any, lanes: int, group: int, by_lane: bool
+) -> Any:
     """The sums after a step; `rows` and so on are loads of the first element."""
     before = _vector(sums, lanes)
+    width = step_lanes(instruction)
+
+    def part(first: int) -> Any:
+        factors = _vector(weights, width * group, first * group)
+        if by_lane:
+            inputs = _vector(rows, width * group, first * group)
+        else:
+            inputs = _repeated(rows, group, width)
+        operands = [inputs, factors.astype(f"int16x{width * group}")]
+        if group == 4:
+            operands = [_lanes(before, first, width), inputs, factors]
+        return tirx.call_llvm_pure_intrin(f"int32x{width}", instruction, *operands)
+
+    parts = [part(first) for first in range(0, lanes, width)]
+    made = parts[0] if len(parts) == 1 else tirx.Shuffle(parts, _numbers(0, lanes))
+    return before + made if group == 2 else made
+
+
+def _repeated(rows: Any, group: int, lanes: int) -> Any:
+    """A group of rows' elements, as they are for each lane."""
     word = tirx.reinterpret("int32", _vector(rows, group))
-    factors = _vector(weights, lanes * group)
     kind = "int16" if group == 2 else "uint8"
-    inputs = tirx.reinterpret(f"{kind}x{lanes * group}", tirx.Broadcast(word, lanes))
-    result = f"int32x{lanes}"
-    if group == 2:
-        widened = factors.astype(f"int16x{lanes * group}")
-        return before + tirx.call_llvm_pure_intrin(result, instruction, inputs, widened)
-    return tirx.call_llvm_pure_intrin(result, instruction, before, inputs, factors)
+    return tirx.reinterpret(f"{kind}x{lanes * group}", tirx.Broadcast(word, lanes))
 
 
-def _vector(load: Any, lanes: int) -> Any:
-    return tirx.BufferLoad(load.source, [tirx.Ramp(load.indices[0], 1, lanes)])
+def _lanes(vector: Any, first: int, count: int) -> Any:
+    """Lanes of a vector as a shorter one."""
+    if count == int(vector.ty.dtype.lanes):
+        return vector
+    return tirx.Shuffle([vector], _numbers(first, count))
+
+
+def _numbers(first: int, count: int) -> list[Any]:
+    return [tirx.const(number, "int32") for number in range(first, first + count)]
+
+
+def _vector(load: Any, lanes: int, first: int = 0) -> Any:
+    return tirx.BufferLoad(load.source, [tirx.Ramp(load.indices[0] + first, 1, lanes)])
 
 
 def _guarded(statement: Any) -> tuple[Any | None, Any]:

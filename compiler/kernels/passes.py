@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Any
 
 import tvm
@@ -14,7 +14,9 @@ from tvm.tirx import PrimFunc
 from compiler.kernels.dot_steps import call_dot_steps
 from compiler.kernels.half_loads import widen_by_integers
 from compiler.kernels.integer_sums import call_integer_sums
+from compiler.kernels.interleaved_copies import interleave_copies
 from compiler.kernels.loop_tails import peel_tails
+from compiler.kernels.packed_rounding import pack_rounded
 from compiler.kernels.padded_copies import call_padded_copies
 from compiler.kernels.pair_rows import call_pair_rows
 from compiler.kernels.pair_sums import call_pair_sums
@@ -25,7 +27,7 @@ from compiler.kernels.scalable_integer_sums import (
 from compiler.kernels.scalable_sums import call_half_sums, call_sums
 from compiler.kernels.scalable_vectors import vectorize_scalable
 from compiler.kernels.vector_tails import split_vector_tails
-from compiler.tvm_target import widens_halves
+from compiler.tvm_target import is_avx2, is_x86, widens_halves
 
 # For vectors of a length that only the processor knows, in place of TVM's own.
 _SCALABLE = (call_sums, call_scalable_integer_sums, call_padded_copies, vectorize_scalable)
@@ -40,6 +42,10 @@ def _pass(rewrite: Callable[[PrimFunc], PrimFunc], name: str = "") -> Any:
         return rewrite(func)
 
     return tirx.transform.prim_func_pass(run, opt_level=0, name=f"tunesmith.{name}")
+
+
+def _pack_rounded(target: tvm.target.Target) -> Any:
+    return _pass(update_wrapper(partial(pack_rounded, by_halves=is_avx2(target)), pack_rounded))
 
 
 def lower_to_loops(
@@ -73,6 +79,7 @@ def lower_to_loops(
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
         _pass(call_dot_steps),
+        _pass(interleave_copies),
         _pass(call_integer_sums),
         _pass(partial(call_half_sums, scalable=scalable), "call_half_sums"),
         *map(_pass, _SCALABLE if scalable else ()),
@@ -80,6 +87,7 @@ def lower_to_loops(
         *([_pass(split_vector_tails)] if vectors else []),
         *([] if widens_halves(target) else [_pass(widen_by_integers)]),
         tir.VectorizeLoop(vectors),
+        *([_pack_rounded(target)] if vectors and is_x86(target) else []),
         tir.StorageRewrite(),
         blocks.HoistIfThenElse(),
         tir.UnrollLoop(),

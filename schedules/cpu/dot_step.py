@@ -41,23 +41,41 @@ def sums_fours(spec: TargetSpec) -> bool:
     return sums_pairs(spec) and any(needed <= _features(spec) for needed in _FOURS_FEATURES)
 
 
-def dot_step(sch: s_tir.Schedule, block: Any, spec: TargetSpec) -> str | None:
+def dot_step(
+    sch: s_tir.Schedule, block: Any, spec: TargetSpec, lanes: int | None = None
+) -> str | None:
     """The instruction for the lanes and products of a sum, None if the machine has none.
 
-    The block is ``sums[..., L] += rows[...] * weights[..., L, G]``, G channels of rows in a step.
+    The block is ``sums[..., L] += rows[...] * weights[..., L, G]``, G products in a step.
+
+    Args:
+        lanes: of those in the weights, how many a step has; None: all.
     """
     if not sums_pairs(spec):
         return None
     rows, weights = (read.source.ty for read in sch.get(block).reads[-2:])
-    lanes, group = (int(extent) for extent in weights.shape[-2:])
+    given, group = (int(extent) for extent in weights.shape[-2:])
+    lanes = given if lanes is None else lanes
     kinds = (group, str(rows.dtype), str(weights.dtype))
     instructions: _Instructions = {}
     if kinds in ((2, "int16", "int8"), (2, "int16", "int16")):
         instructions = PAIRS
     elif kinds == (4, "uint8", "int8") and sums_fours(spec):
         instructions = FOURS
-    name, needed = instructions.get(lanes, (None, frozenset()))
-    return name if needed <= _features(spec) else None
+    features = _features(spec)
+    fitting = {
+        width: name
+        for width, (name, needed) in instructions.items()
+        if lanes % width == 0 and needed <= features
+    }
+    return fitting[max(fitting)] if fitting else None
+
+
+def step_lanes(step: str) -> int:
+    """Return how many sums an instruction adds to; a step of more takes several."""
+    return next(
+        lanes for known in (PAIRS, FOURS) for lanes, (name, _) in known.items() if name == step
+    )
 
 
 def _features(spec: TargetSpec) -> frozenset[str]:
@@ -68,6 +86,11 @@ def sums_registers(spec: TargetSpec, step: str | None) -> int:
     """Registers for a tile of sums: one less where products stand in one before they are added."""
     names = [name for name, _ in PAIRS.values()]
     return spec.vector.register_count - (step in names)
+
+
+def sums_vectors(lanes: int, step: str | None) -> int:
+    """Registers of sums in a block of so many lanes."""
+    return 1 if step is None else lanes // step_lanes(step)
 
 
 def sums_by_steps(

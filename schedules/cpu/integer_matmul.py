@@ -7,7 +7,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.dot_step import dot_step, sums_by_steps, sums_registers
+from schedules.cpu.dot_step import dot_step, sums_by_steps, sums_registers, sums_vectors
 from schedules.cpu.register_tile import choose_tile
 from schedules.fused import FusedSum, fused_sum
 
@@ -32,7 +32,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     rows, blocks, lanes = match.axis_extents(sch, product)[:3]
     step = dot_step(sch, product, spec)
     registers = sums_registers(spec, step)
-    tile = choose_tile(blocks, rows, registers)
+    tile = choose_tile(blocks, rows, registers, vectors=sums_vectors(lanes, step))
     row, column = sch.get_loops(epilogue)
     outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, registers)
     steps.mark_tails(sch, outer_row)

@@ -90,7 +90,9 @@ def choose_scalar_tile(blocks: int, columns: int, registers: int, vectors: int =
     return min(tiles, key=cost)
 
 
-def choose_tile(blocks: int, columns: int, registers: int, *, by_lane: bool = False) -> Tile:
+def choose_tile(
+    blocks: int, columns: int, registers: int, *, by_lane: bool = False, vectors: int = 1
+) -> Tile:
     """Return the tile with the fewest cycles for the whole output, of these the fewest loads.
 
     Blocks are divided evenly; the last tile of columns may be smaller than the others.
@@ -101,9 +103,12 @@ def choose_tile(blocks: int, columns: int, registers: int, *, by_lane: bool = Fa
         columns: positions.
         by_lane: inputs are loaded a vector at a time, as many as there are positions, and one
             vector of weights is live beside the next.
+        vectors: in a block; of the tile that is returned, too.
     """
-    tiles = _fitting_tiles(blocks, columns, registers, by_lane=by_lane)
-    return min(tiles, key=lambda tile: _cost(tile, blocks, columns))
+    tiles = _fitting_tiles(blocks * vectors, columns, registers, by_lane=by_lane)
+    whole = (tile for tile in tiles if tile.blocks % vectors == 0)
+    best = min(whole, key=lambda tile: _cost(tile, blocks * vectors, columns))
+    return Tile(best.blocks // vectors, best.columns)
 
 
 def _fitting_tiles(

@@ -38,6 +38,27 @@ def _convolution(b: QdqBuilder, random: np.random.Generator) -> None:
     b.output(made, 0.2 * (group_in * kernel[0] * kernel[1]) ** 0.5)
 
 
+def _depthwise(b: QdqBuilder, random: np.random.Generator) -> None:
+    """Channels of whole vectors or not; taps that are an odd or even number of rows, or one."""
+    channels = int(random.choice([4, 8, 16, 24, 48, 80, 13]))
+    kernel = [int(n) for n in random.integers(1, 6, 2)]
+    size = [int(n) for n in random.integers(7, 16, 2)]
+    attributes: dict[str, Any] = {
+        "group": channels,
+        "strides": [int(n) for n in random.integers(1, 4, 2)],
+        "dilations": [int(random.choice([1, 1, 1, 2])), int(random.integers(1, 3))],
+        "pads": [int(n) for n in random.integers(0, 3, 4)],
+    }
+    if any(d * (k - 1) >= s for d, k, s in zip(attributes["dilations"], kernel, size, strict=True)):
+        attributes["dilations"] = [1, 1]
+    dtype = str(random.choice(["int8", "uint8"]))
+    zero = int(random.integers(np.iinfo(dtype).min, np.iinfo(dtype).max))
+    data = b.data(1, channels, *size, zero=zero, dtype=dtype)
+    weight = b.weight(channels, 1, *kernel, dtype=dtype, zero=0 if dtype == "int8" else 120)
+    made = b.node("Conv", data, weight, b.bias(channels), **attributes)
+    b.output(made, 0.2 * (kernel[0] * kernel[1]) ** 0.5)
+
+
 def _product(b: QdqBuilder, random: np.random.Generator) -> None:
     rows, depth, columns = (int(n) for n in random.integers(1, 40, 3))
     zero = int(random.integers(-128, 127))
@@ -50,6 +71,7 @@ def _drawn_model_agrees(seed: int, folder: Path) -> None:
     b = QdqBuilder()
     for _ in range(CONVOLUTIONS):
         _convolution(b, random)
+        _depthwise(b, random)
     _product(b, random)
     path = save(b.model(), folder / "drawn.onnx")
     assert same_bytes(path, "host", folder / "out", [every_integer(b.model(), seed)]) == []

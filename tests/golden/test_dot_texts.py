@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,42 @@ def test_product(spec: TargetSpec, golden: Golden) -> None:
     golden(_text("integer-matmul", _product(), spec))
 
 
+def _depthwise(**attributes: Any) -> QdqBuilder:
+    """3 x 3 over 32 channels, an odd number of rows and columns."""
+    b = QdqBuilder()
+    pads = {"pads": [1, 1, 1, 1], **attributes}
+    made = b.node("Conv", b.data(1, 32, 9, 9), b.weight(32, 1, 3, 3), group=32, **pads)
+    b.output(made, 0.2)
+    return b
+
+
+def test_tap_pairs(golden: Golden) -> None:
+    golden(_text("tap-pairs", _depthwise(), PAIRS))
+
+
+def test_pointwise_runs_of_positions(golden: Golden) -> None:
+    b = QdqBuilder()
+    b.output(b.node("Conv", b.data(1, 10, 12, 12), b.weight(32, 10, 1, 1)), 0.2)
+    golden(_text("integer-conv2d", b, PAIRS))
+
+
+@pytest.mark.parametrize("attributes", [{"dilations": [2, 1]}, {"strides": [1, 2]}])
+def test_only_taps_below_each_other_are_pairs(attributes: dict[str, Any]) -> None:
+    functions = workloads(_depthwise(**attributes).model(), PAIRS).functions
+    kernel = next(func for name, func in functions.items() if name.startswith("integer_"))
+    taken = apply_rule("tap-pairs", kernel, PAIRS) is not None
+    assert taken == ("dilations" not in attributes)
+
+
+def test_tap_pairs_are_not_for_a_machine_without_the_step() -> None:
+    functions = workloads(_depthwise().model(), PAIRS).functions
+    kernel = next(func for name, func in functions.items() if name.startswith("integer_"))
+    before = str(kernel.script())
+    assert apply_rule("tap-pairs", kernel, load_target("rv64gc")) is None
+    assert apply_rule("integer-depthwise", kernel, PAIRS) is None
+    assert str(kernel.script()) == before
+
+
 def test_weights_of_int16_are_no_fours() -> None:
     unsigned = _convolution(dtype="uint8")  # less their zero point they need 9 bits
     assert roles.DOT_STEP in _text("integer-conv2d", unsigned, PAIRS)
@@ -55,8 +92,10 @@ def test_weights_of_int16_are_no_fours() -> None:
 
 
 @pytest.mark.parametrize("out", [1, 2])
-def test_fewer_lanes_than_any_vector_are_loops(out: int) -> None:
-    assert roles.DOT_STEP not in _text("integer-conv2d", _convolution(out=out), PAIRS)
+def test_few_channels_fill_one_vector(out: int) -> None:
+    text = _text("integer-conv2d", _convolution(out=out), PAIRS)
+    assert roles.DOT_STEP in text
+    assert 'T.int64(8), T.int64(2)), "int8"' in text
 
 
 def test_machine_without_steps_has_loops() -> None:

@@ -66,6 +66,14 @@ def test_squarer_tile_loads_less() -> None:
     assert choose_tile(4, 12, 32) == Tile(4, 6)
 
 
+@given(st.integers(1, 16), st.integers(1, 200), st.sampled_from([2, 4]))
+def test_tile_of_blocks_of_several_vectors_fits(blocks: int, columns: int, vectors: int) -> None:
+    tile = choose_tile(blocks, columns, 15, vectors=vectors)
+    assert blocks % tile.blocks == 0
+    if tile.columns > 1:
+        assert (tile.accumulators + tile.blocks) * vectors + 1 <= 15
+
+
 def test_last_tile_counts() -> None:
     # 7 columns are 4 + 3; tiles of 5 leave 2, which wait for their own results.
     assert choose_tile(2, 7, 16) == Tile(2, 4)

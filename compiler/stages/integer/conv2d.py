@@ -23,6 +23,11 @@ from compiler.stages.operators.integer_conv2d_transpose import (
 )
 from compiler.stages.operators.integer_dot import row_shift
 from compiler.stages.operators.integer_products import Sums, conv2d_sums
+from compiler.stages.operators.tap_pairs import (
+    pack_tap_pairs,
+    sums_tap_pairs,
+    tap_pairs_depthwise_conv2d,
+)
 
 
 def integer_convolution(
@@ -94,11 +99,15 @@ def _convolved(
     units = folded_bias(of_channels(bias, sig.out_channels), scales, shifted, values.sum(axis=1))
     refuse_overflow(units, np.abs(values).sum(axis=1))
     narrow = narrowest(weights.values, dot.least_weight)
-    if sig.is_depthwise:
+    if sums_tap_pairs(sig, dot):
+        packed = pack_tap_pairs(weights.values, sig)
+        compute: Sums = partial(tap_pairs_depthwise_conv2d, sig=sig, dot=dot, zero=data.zero)
+        name = "integer_depthwise_conv2d"
+    elif sig.is_depthwise:
         if dot.wide_depthwise_weights:
             narrow = weights.values.astype(np.int16)
         packed = pack_integer_depthwise_weight(narrow)
-        compute: Sums = partial(integer_depthwise_conv2d, sig=sig, dot=dot, zero=data.zero)
+        compute = partial(integer_depthwise_conv2d, sig=sig, dot=dot, zero=data.zero)
         name = "integer_depthwise_conv2d"
     else:
         packed, compute = conv2d_sums(narrow, sig=sig, dot=dot, zero=data.zero)

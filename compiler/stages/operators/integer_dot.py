@@ -17,6 +17,8 @@ from schedules.cpu.dot_step import sums_fours, sums_pairs
 SCALAR_LANES = 4
 # Of a group of products: below it, products one by one take fewer instructions (0.31 to 0.25 each).
 EMPTY_SHARE = 0.8
+# So many results are a vector of bytes; registers of sums side by side are packed into it.
+WHOLE_BYTES = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +43,8 @@ class IntegerDot:
     wide_depthwise_weights: bool = False
     # Blocks of lanes are as equal as can be in multiples of this: registers may be part of one.
     lane_multiple: int | None = None
+    # Depthwise convolutions sum two taps a step, of rows of int16.
+    pairs_taps: bool = False
     # Lanes may be halved down to this where that leaves fewer of them empty.
     least_lanes: int | None = None
     least_weight: int = -128  # of weights in int8; where one is less, they are int16
@@ -152,8 +156,16 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
     if sums_in_words(spec):  # three words of sums, or two
         return IntegerDot(lanes=8, row_dtype="int8", least_lanes=4, least_weight=-127)
     lanes = spec.lanes(dtype_bits=32)
-    if sums_fours(spec):
-        return IntegerDot(lanes=lanes, group=4, row_dtype="uint8")
-    if sums_pairs(spec):
-        return IntegerDot(lanes=lanes, group=2, row_dtype="int16")
-    return IntegerDot(lanes=lanes)
+    if not sums_pairs(spec):
+        return IntegerDot(lanes=lanes)
+    pairs = IntegerDot(
+        lanes=max(lanes, WHOLE_BYTES),
+        least_lanes=lanes,
+        group=2,
+        row_dtype="int16",
+        joins_taps=True,
+        flat_positions=True,
+        pairs_taps=True,
+        depthwise_row_dtype="int16",
+    )
+    return replace(pairs, group=4, row_dtype="uint8") if sums_fours(spec) else pairs
