@@ -134,7 +134,7 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     """`old` with `new` in the place of the same models and targets, in a fixed order."""
-    order = {name: place for place, name in enumerate((*TARGETS, *available_targets()))}
+    order = {name: place for place, name in enumerate(_distinct((*TARGETS, *available_targets())))}
     found = {(row.target, row.model): row for row in (*old, *new)}
     return sorted(found.values(), key=lambda row: (order.get(row.target, len(order)), row.model))
 

@@ -14,13 +14,14 @@ from tests.near_ties import MISTAKES, near_ties
 from tests.onnx_models import save
 
 
-@pytest.mark.parametrize("target", ["host", "x86-64-v3"])
+@pytest.mark.parametrize("target", ["host", pytest.param("x86-64-v3", marks=pytest.mark.slow)])
 def test_same_bytes(target: str, tmp_path: Path) -> None:
     model, given = near_ties()
     path = save(model, tmp_path / "ties.onnx")
     assert same_bytes(path, target, tmp_path / "out", [given]) == []
 
 
+@pytest.mark.slow
 def test_same_bytes_by_c_for_microcontrollers(tmp_path: Path) -> None:
     model, given = near_ties()
     outputs = run_bare(bare_artifact(model, tmp_path), given, tmp_path)
