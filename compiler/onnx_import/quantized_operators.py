@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compiler.onnx_import.block_products import written_out_product
 from compiler.onnx_import.names import replace_nodes
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ FOUR_BITS = frozenset({21, 22})  # uint4, int4: in TensorProto
 
 
 def write_out_quantized(model: onnx.ModelProto) -> None:
-    """Replace QLinearConv, QLinearMatMul, and dequantizers of weights in blocks, in place.
+    """Replace QLinearConv, QLinearMatMul, MatMulNBits and dequantizers of blocks, in place.
 
     Those with parameters that are computed stay, and are refused later.
     """
@@ -34,6 +35,8 @@ def write_out_quantized(model: onnx.ModelProto) -> None:
             made = _convolution(model, node, constants)
         elif node.op_type == "QLinearMatMul" and not node.domain:
             made = _product(node)
+        elif node.op_type == "MatMulNBits" and node.domain == "com.microsoft":
+            made = written_out_product(model, node, constants)
         elif node.op_type == "DequantizeLinear":
             reals = _in_blocks(node, constants)
             if reals is not None:

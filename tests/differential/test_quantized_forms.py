@@ -188,3 +188,100 @@ def _agrees(model: onnx.ModelProto, feed: dict[str, np.ndarray], *, quanta: int)
     assert got.dtype == want.dtype
     assert np.abs(got.astype(np.int64) - want).max() <= quanta
     assert len(np.unique(want)) > 4
+
+
+@pytest.mark.parametrize("kind", ["int16", "uint16"])
+def test_convolution_between_quantizers_of_sixteen_bits(kind: str) -> None:
+    """Between quantizers of 16 bits a convolution is float, rounded where the model rounds."""
+    constants = {
+        "s": _small(2e-4),
+        "z": _small(0 if kind == "int16" else 30_000, kind),
+        "w": _integers(8, 4, 3, 3),
+        "ws": _small(0.01),
+        "s2": _small(5e-4),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"], "quantize"),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xr"], "data"),
+        helper.make_node("DequantizeLinear", ["w", "ws"], ["wr"], "weights"),
+        helper.make_node("Conv", ["xr", "wr"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], "relu"),
+        helper.make_node("QuantizeLinear", ["r", "s2", "z"], ["y"], "quantize_result"),
+    ]
+    model = make_model(
+        nodes,
+        inputs={"x": ("float32", [1, 4, 8, 8])},
+        outputs={"y": (kind, [1, 8, 8, 8])},
+        constants=constants,
+        opset=21,
+    )
+    x = RANDOM.normal(size=(1, 4, 8, 8)).astype(np.float32)
+    (got,), (want,) = run_compiled(model, {"x": x}), run_reference(model, {"x": x})
+    assert got.dtype == np.dtype(kind)
+    # A float32 sum differs in its last bits, of which a value on a boundary knows.
+    assert np.abs(got.astype(int) - want.astype(int)).max() <= 1
+    assert len(np.unique(want)) > 100
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT4, TensorProto.UINT4])
+@pytest.mark.parametrize(("axis", "block"), [(0, 16), (1, 3)])
+def test_weights_of_four_bits_with_zero_points(kind: int, axis: int, block: int) -> None:
+    """The depth of 33 is no multiple of the block."""
+    low = -8 if kind == TensorProto.INT4 else 0
+    shape = [33, 6]
+    blocks = [-(-extent // block) if i == axis else extent for i, extent in enumerate(shape)]
+    numbers, zeros = (RANDOM.integers(low, low + 16, size) for size in (shape, blocks))
+    nodes = [
+        helper.make_node(
+            *("DequantizeLinear", ["w", "s", "z"], ["r"], "blocks"), axis=axis, block_size=block
+        ),
+        helper.make_node("MatMul", ["x", "r"], ["y"], "product"),
+    ]
+    model = make_model(
+        nodes,
+        inputs={"x": ("float32", [3, 33])},
+        outputs={"y": ("float32", [3, 6])},
+        constants={"s": RANDOM.uniform(0.01, 0.1, blocks).astype(np.float32)},
+        opset=21,
+    )
+    for name, array in (("w", numbers), ("z", zeros)):
+        tensor = helper.make_tensor(name, kind, array.shape, array.flatten().tolist())
+        model.graph.initializer.append(tensor)
+    x = RANDOM.normal(size=(3, 33)).astype(np.float32)
+    (got,), (want,) = run_compiled(model, {"x": x}), run_reference(model, {"x": x})
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("zeros", ["none", "packed"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_product_with_weights_of_few_bits(bits: int, zeros: str) -> None:
+    """MatMulNBits, as onnxruntime writes it; three blocks to a column, with a bias."""
+    depth, columns, block = 96, 6, 32
+    per_byte = 8 // bits
+    constants = {
+        "b": _integers(columns, depth // block, block // per_byte, dtype="uint8"),
+        "s": RANDOM.uniform(0.01, 0.1, columns * depth // block).astype(np.float32),
+        "bias": RANDOM.normal(size=columns).astype(np.float32),
+    }
+    if zeros == "packed":
+        constants["z"] = _integers(columns * -(-depth // block // per_byte), dtype="uint8")
+    inputs = ["x", "b", "s", "z" if zeros == "packed" else "", "", "bias"]
+    node = helper.make_node(
+        *("MatMulNBits", inputs, ["y"], "few_bits"),
+        domain="com.microsoft",
+        K=depth,
+        N=columns,
+        bits=bits,
+        block_size=block,
+    )
+    model = make_model(
+        [node],
+        inputs={"x": ("float32", [3, depth])},
+        outputs={"y": ("float32", [3, columns])},
+        constants=constants,
+        opset=21,
+        domains={"com.microsoft": 1},
+    )
+    x = RANDOM.normal(size=(3, depth)).astype(np.float32)
+    (got,), (want,) = run_compiled(model, {"x": x}), run_reference(model, {"x": x})
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
