@@ -159,3 +159,22 @@ def test_wrong_usage(tunesmith: Tunesmith, words: tuple[str, ...], what: str) ->
     outcome = tunesmith("compile", "m.onnx", "-o", "out", *target, *words)
     assert (outcome.code, outcome.stdout) == (2, "")
     assert what in outcome.stderr
+
+
+def test_required_records(tunesmith: Tunesmith, tmp_path: Path) -> None:
+    save(conv_net_model(), tmp_path / "net.onnx")
+    words = ("compile", "net.onnx", "--target", "host", "-o", "out", "--require-records")
+    usage = tunesmith(*words)
+    assert usage.code == 2
+    assert "--require-records needs a folder of them: give --records too" in usage.stderr
+    (tmp_path / "logs").mkdir()
+    refused = tunesmith(*words, "--records", "logs")
+    assert refused.code == 1
+    what, *kernels, why, fix = refused.stderr.splitlines()
+    assert what.startswith("error: 6 of 6 kernels have no tuning record")
+    assert "    softmax_float32_1x10: no record" in kernels
+    assert "these have none for host with " in why
+    assert fix == (
+        "  fix: give the folder that has them (--records DIR), or leave out --require-records"
+    )
+    assert not (tmp_path / "out").exists()
