@@ -7,14 +7,18 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from compiler.library import load
 from compiler.pipeline import compile as compile_model
 from compiler.target_spec import Precision
 from tests.differential.agreement import assert_close, draw_inputs, run_reference
+from tests.differential.test_integer_kernels import MODELS, QUANTIZED, drawn, same_bytes
 from tests.gpu_cases import CASES, PRODUCT, GpuCase
+from tests.gpu_integer_cases import drawn_convolution, drawn_products
 from tests.onnx_models import conv_net_model, save
+from tests.quantized_models import QdqBuilder, all_cases, every_integer
 from tests.rounded_products import ROUNDED, rounded_reference
 
 
@@ -79,6 +83,31 @@ def test_model_passes_verification(name: str, models: Path, tmp_path: Path) -> N
         models / f"{name}.onnx", target="cuda-sm80", output=tmp_path / "out", verify="require"
     )
     assert json.loads(artifact.verification_path.read_text())["status"] == "passed"
+
+
+def _large_product() -> onnx.ModelProto:
+    """Large enough for tensor cores to be chosen."""
+    builder = QdqBuilder()
+    data = builder.data(6_000, 72, zero=130, dtype="uint8")
+    builder.output(builder.node("MatMul", data, builder.weight(72, 512, axis=1)), 0.2)
+    return builder.model()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [all_cases(), drawn_convolution(2), drawn_products(1), _large_product()],
+    ids=["operators", "convolution", "products", "tensor-cores"],
+)
+def test_integers_are_those_of_the_contract(model: onnx.ModelProto, tmp_path: Path) -> None:
+    path = save(model, tmp_path / "integers.onnx")
+    sets = [every_integer(model, seed) for seed in range(3)]
+    assert same_bytes(path, "cuda-sm80", tmp_path / "out", sets) == []
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_quantized_model_gives_the_bytes_of_the_contract(name: str, tmp_path: Path) -> None:
+    path = MODELS / name
+    assert same_bytes(path, "cuda-sm80", tmp_path / "out", drawn(path, 3)) == []
 
 
 def test_sessions_side_by_side(tmp_path: Path) -> None:
