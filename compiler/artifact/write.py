@@ -80,7 +80,10 @@ RUNTIME_FUNCTION_FILES = {
     "tunesmith_word_sums": "word_sums.c",
 }
 # What such a file calls in others.
-RUNTIME_FILES_BEHIND = {"sve_mm_sums.c": ("mm_sums.c",)}
+RUNTIME_FILES_BEHIND = {
+    "sve_dot_depthwise.c": ("dot_depthwise.c",),
+    "sve_mm_sums.c": ("mm_sums.c",),
+}
 # What some of them include, which is not compiled for itself then.
 _INCLUDED = {
     "sve_half_depthwise.c": "sve_depthwise.c",

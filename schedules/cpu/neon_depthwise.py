@@ -27,7 +27,8 @@ PART_VECTORS = 4  # of the epilogue, 16 channels each, in a work item
 def neon_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     """Leave the sums of a run of columns to a function of the runtime; it is marked.
 
-    Matches: as `integer_depthwise`, rows and weights of int8, one output for each input channel.
+    Matches: as `integer_depthwise`, rows and weights of int8, one output for each input channel; in
+              scalable vectors if there are any.
     before: for n, y, x, c: for ky, kx: acc;   for n, y, x, c: epilogue
     after:  parallel n, part of c, chunk of y: (copy the rows needed; for y, x/tile: (marked: for c,
               x, ky, kx: acc;   for x: vectorized c: epilogue))

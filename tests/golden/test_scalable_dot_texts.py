@@ -75,7 +75,12 @@ def test_depthwise_sums_are_marked_for_scalable_vectors() -> None:
     schedule = apply_rule("neon-depthwise", _depthwise("int8"), V1)
     assert schedule is not None
     assert "tunesmith.scalable-integer-sums" in schedule.mod["main"].script()
-    assert apply_rule("neon-depthwise", _depthwise("int16"), V1) is None
+
+
+def test_wide_depthwise_sums_stay_in_registers_of_a_known_length() -> None:
+    schedule = apply_rule("neon-depthwise", _depthwise("int16"), V1)
+    assert schedule is not None
+    assert "tunesmith.integer-sums" in schedule.mod["main"].script()
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -124,3 +129,5 @@ def test_what_a_step_is_follows_from_the_features() -> None:
     assert (integer_dot(V1).group, integer_dot(V1).row_dtype) == (8, None)
     without = integer_dot(NO_MATRICES)
     assert (without.group, without.row_dtype, without.of_depthwise.row_dtype) == (4, "int8", "int8")
+    neither = replace(V1, llvm=replace(V1.llvm, features=("-i8mm", "-dotprod")))
+    assert integer_dot(neither).of_depthwise.row_dtype == "int16"

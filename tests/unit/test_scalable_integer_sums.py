@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 import pytest
 from tvm import s_tir, te
 from tvm.tirx import PrimFunc
 
+from compiler.artifact.write import RUNTIME_FILES_BEHIND, RUNTIME_FUNCTION_FILES
 from compiler.kernels.passes import lower_to_loops
 from compiler.kernels.scalable_integer_sums import (
     DEPTHWISE_FUNCTION,
     DOT_FUNCTION,
     MATRIX_FUNCTION,
+    SCALABLE_INTEGER_FUNCTIONS,
     UNSIGNED_MATRIX_FUNCTION,
 )
 from compiler.target_spec import load_target
@@ -94,6 +97,14 @@ def _taps(dtype: str) -> PrimFunc:
     mark = roles.SCALABLE_INTEGER_SUMS
     steps.mark_sums(sch, block, 0, (lane, column, *taps), 0, mark)
     return sch.mod["main"]
+
+
+def test_files_of_the_functions_and_what_they_call_are_there() -> None:
+    shipped = {file.name for file in (files("compiler.artifact") / "runtime").iterdir()}
+    for function in SCALABLE_INTEGER_FUNCTIONS:
+        name = RUNTIME_FUNCTION_FILES[function]
+        assert {name, *RUNTIME_FILES_BEHIND.get(name, ())} <= shipped
+    assert RUNTIME_FILES_BEHIND[RUNTIME_FUNCTION_FILES[MATRIX_FUNCTION]] == ("mm_sums.c",)
 
 
 def test_inputs_of_each_lane_take_another_function() -> None:

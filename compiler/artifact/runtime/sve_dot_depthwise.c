@@ -5,7 +5,9 @@
  *
  * Lanes lie together in all three. Where there are three taps a row, the inputs of four neighbours
  * are interleaved, so that one instruction sums a row of taps for a vector of lanes: those of the
- * first with weights k0 k1 k2 0, those of the second, one input on, with 0 k0 k1 k2. */
+ * first with weights k0 k1 k2 0, those of the second, one input on, with 0 k0 k1 k2. Vectors of 128
+ * bits are left to `dot_depthwise.c`: instructions of Advanced SIMD need no predicates, and load
+ * and store two of them. */
 #include "runtime.h"
 
 #include <arm_sve.h>
@@ -162,6 +164,11 @@ static void plain_strip(int32_t *sums, const int8_t *in, const int8_t *weights, 
     }
 }
 
+TS_HIDDEN void TS_NAME(tunesmith_dot_depthwise)(
+    int32_t *sums, const int8_t *in, const int8_t *weights, int32_t columns, int32_t lanes,
+    int32_t taps_y, int32_t taps_x, int32_t sums_column, int32_t in_column, int32_t in_y,
+    int32_t in_x, int32_t weight_y, int32_t weight_x);
+
 TS_HIDDEN void TS_NAME(tunesmith_sve_dot_depthwise)(
     int32_t *sums, const int8_t *in, const int8_t *weights, int32_t columns, int32_t lanes,
     int32_t taps_y, int32_t taps_x, int32_t sums_column, int32_t in_column, int32_t in_y,
@@ -172,6 +179,12 @@ TS_HIDDEN void TS_NAME(tunesmith_sve_dot_depthwise)(
     const int32_t width = (int32_t)svcntw();
     int8_t interleaved[MOST_TAPS * OF_A_ROW * MOST_VECTOR_BYTES];
     int32_t lane;
+    if (width == 4 && lanes >= 8) {
+        TS_NAME(tunesmith_dot_depthwise)
+        (sums, in, weights, columns, lanes, taps_y, taps_x, sums_column, in_column, in_y, in_x,
+         weight_y, weight_x);
+        return;
+    }
     if (step == 0 || taps_x != 3 || taps_y > MOST_TAPS) {
         for (lane = 0; lane < lanes; lane += width) {
             plain_strip(sums + lane, in + lane, weights + lane, &n, lanes - lane, columns);

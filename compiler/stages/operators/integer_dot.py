@@ -93,9 +93,7 @@ HELIUM = IntegerDot(lanes=4, group=16, row_dtype="int8", short_groups=(8, 4), jo
 
 # Many lanes of SVE, so that what is made of rows once serves all of them. With products of matrices
 # a lane takes eight products of two columns at once, of either kind of data.
-SVE_MATRICES = IntegerDot(
-    lanes=64, group=8, lane_multiple=4, joins_taps=True, depthwise_row_dtype="int8"
-)
+SVE_MATRICES = IntegerDot(lanes=64, group=8, lane_multiple=4, joins_taps=True)
 SVE_DOT = IntegerDot(lanes=64, group=4, lane_multiple=4, joins_taps=True, row_dtype="int8")
 
 
@@ -137,7 +135,9 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
     if spec.family == "mcu":
         return IntegerDot(lanes=SCALAR_LANES)
     if spec.llvm.is_aarch64 and spec.vector.scalable:
-        return SVE_MATRICES if spec.llvm.multiplies_matrices else SVE_DOT
+        rows = "int8" if spec.llvm.sums_fours else "int16"
+        dot = SVE_MATRICES if spec.llvm.multiplies_matrices else SVE_DOT
+        return replace(dot, depthwise_row_dtype=rows)
     if spec.llvm.sums_fours:  # four registers of sums side by side, or two, or one
         return IntegerDot(
             lanes=16, group=4, row_dtype="int8", depthwise_row_dtype="int8", least_lanes=4
