@@ -42,7 +42,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     step = dot_step(sch, conv, spec)
     registers = sums_registers(spec, step)
     run = columns if step is None else run_of_positions(kernel, spec)
-    tile = choose_tile(blocks, run, registers, vectors=sums_vectors(lanes, step))
+    vectors = sums_vectors(lanes, step)
+    if vectors > 1 and prod(match.axis_extents(sch, conv)[5:7]) > 1:
+        registers -= 1  # in loops over taps LLVM would keep a sum of the widest tile in memory
+    tile = choose_tile(blocks, run, registers, vectors=vectors)
     batch, row, column, channel = row_loops(kernel)
     part, column = sch.split(column, factors=[None, run])
     outer_channel, block, lane = sch.split(
