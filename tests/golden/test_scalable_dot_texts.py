@@ -77,10 +77,8 @@ def test_depthwise_sums_are_marked_for_scalable_vectors() -> None:
     assert "tunesmith.scalable-integer-sums" in schedule.mod["main"].script()
 
 
-def test_wide_depthwise_sums_stay_in_registers_of_a_known_length() -> None:
-    schedule = apply_rule("neon-depthwise", _depthwise("int16"), V1)
-    assert schedule is not None
-    assert "tunesmith.integer-sums" in schedule.mod["main"].script()
+def test_depthwise_sums_of_wide_rows_are_not_meant() -> None:
+    assert apply_rule("neon-depthwise", _depthwise("int16"), V1) is None
 
 
 @pytest.mark.parametrize("rule", RULES)
