@@ -47,7 +47,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         registers -= 1  # in loops over taps LLVM would keep a sum of the widest tile in memory
     tile = choose_tile(blocks, run, registers, vectors=vectors)
     batch, row, column, channel = row_loops(kernel)
-    part, column = sch.split(column, factors=[None, run])
+    *part, column = sch.split(column, factors=[None, run]) if run < columns else [column]
     outer_channel, block, lane = sch.split(
         channel, factors=[None, steps.largest_divisor(blocks, tile.blocks), lanes]
     )
@@ -55,8 +55,8 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     steps.mark_tails(sch, outer_column)
     together = rows_of_chunk(kernel, spec, has_share=step is not None)
     chunk, row = sch.split(row, factors=[None, together])
-    sch.reorder(batch, chunk, part, row, outer_channel, outer_column, inner_column, block, lane)
-    shared = sch.fuse(batch, chunk, part)
+    sch.reorder(batch, chunk, *part, row, outer_channel, outer_column, inner_column, block, lane)
+    shared = sch.fuse(batch, chunk, *part)
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)
     if kernel.before is not None:
         copy_rows(sch, kernel.before, shared, spec)

@@ -20,6 +20,9 @@ Compiled = Callable[[str], Artifact]
 FLOAT_TOLERANCE = 1e-4  # of the reference's largest value
 QUANTA = 2  # whole model: where a value lies between two quanta, rounding may go either way
 ARENA_SHARE = 1.1  # of the lower bound
+# Rows are widened to int16 on x86: the three of a 3 x 3 convolution of 16 x 16 x 32 are a tenth of
+# three such tensors and a little more.
+WIDENED_ARENA_SHARE = 1.11
 # The chunks of a Winograd convolution lie in the arena too: what the budget for them allows, and
 # the tenth above.
 WINOGRAD_ARENA_SHARE = ARENA_SHARE + WORKER_SCRATCH_SHARE
@@ -67,6 +70,8 @@ def test_arena_is_close_to_its_lower_bound(compiled: Compiled, name: str) -> Non
     totals, calls = report["totals"], report["kernels"]
     uses_winograd = any(is_winograd(call["kernel"]) for call in calls)
     share = WINOGRAD_ARENA_SHARE if uses_winograd else ARENA_SHARE
+    if name.endswith("qdq8"):
+        share = WIDENED_ARENA_SHARE
     assert 0 < totals["lower_bound_bytes"] <= totals["arena_bytes"]
     matrices = [call for call in calls if call["schedule"]["name"] == "integer-matmul"]
     widened = max((sum(call["scratch_bytes"]) for call in matrices), default=0)

@@ -101,3 +101,13 @@ def test_few_channels_fill_one_vector(out: int) -> None:
 def test_machine_without_steps_has_loops() -> None:
     spec = load_target("rv64gc")
     assert roles.DOT_STEP not in _text("integer-conv2d", _convolution(), spec)
+
+
+@pytest.mark.parametrize(("kernel", "columns"), [(1, 6), (3, 5)])
+def test_sums_in_loops_over_taps_leave_a_register(kernel: int, columns: int) -> None:
+    b = QdqBuilder()
+    pads = [kernel // 2] * 4
+    b.output(
+        b.node("Conv", b.data(1, 16, 24, 24), b.weight(16, 16, kernel, kernel), pads=pads), 0.2
+    )
+    assert f"in T.unroll(T.int64({columns})):" in _text("integer-conv2d", b, PAIRS)
