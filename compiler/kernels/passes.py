@@ -61,7 +61,8 @@ def lower_to_loops(
     """
     tir, blocks = tirx.transform, s_tir.transform
     known_length = not scalable or has_integer_sums(func)
-    vectors = known_length and target.kind.name != "c"  # C has none: its compiler makes them
+    is_c = target.kind.name == "c"
+    vectors = known_length and not is_c  # C has none: its compiler makes them
     passes = [
         tir.BindTarget(target),
         blocks.CanonicalizeLoop(),
@@ -81,9 +82,9 @@ def lower_to_loops(
         _pass(call_dot_steps),
         _pass(interleave_copies),
         _pass(call_integer_sums),
-        _pass(partial(call_half_sums, scalable=scalable), "call_half_sums"),
+        _pass(partial(call_half_sums, last=not (scalable or is_c)), "call_half_sums"),
         *map(_pass, _SCALABLE if scalable else ()),
-        *([_pass(call_pair_sums), _pass(call_pair_rows)] if target.kind.name == "c" else []),
+        *([_pass(call_pair_sums), _pass(call_pair_rows)] if is_c else []),
         *([_pass(split_vector_tails)] if vectors else []),
         *([] if widens_halves(target) else [_pass(widen_by_integers)]),
         tir.VectorizeLoop(vectors),

@@ -42,15 +42,16 @@ def call_sums(func: PrimFunc) -> PrimFunc:
     return replace_nests(func, _call)
 
 
-def call_half_sums(func: PrimFunc, *, scalable: bool = False) -> PrimFunc:
+def call_half_sums(func: PrimFunc, *, last: bool = True) -> PrimFunc:
     """The like for nests whose factors are halves, by the runtime's functions for these.
 
-    Others are left for `call_sums` where vectors are scalable, and plain loops elsewhere.
+    Args:
+        last: whether no pass behind takes other nests of sums; these then become plain loops.
     """
     marked: list[Any] = []
     structural.structural_walk(func.body, (tirx.For, marked.append))
     nests = [loop for loop in marked if int(loop.annotations.get(SUMS, 0))]
-    if not nests or (scalable and any(_half_call(loop) is None for loop in nests)):
+    if not nests or (not last and any(_half_call(loop) is None for loop in nests)):
         return func
     return replace_nests(func, _half_call)
 
