@@ -16,7 +16,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
-from compiler.kernels.scalable_sums import coefficients, first_address, nest_of
+from compiler.kernels.scalable_sums import coefficients, first_address, shrunk_nest
 from schedules.roles import DOTS, INTEGER_SUMS, NARROW_PAIRS, RISCV_VECTORS, WORDS
 
 DOT_FUNCTION = "tunesmith_dot_sums"  # int8, four products a lane
@@ -84,7 +84,7 @@ def call_integer_sums(func: PrimFunc) -> PrimFunc:
 
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if no function can compute it."""
-    nest, store = nest_of(marked)
+    nest, store, extents = shrunk_nest(marked)
     loads = integer_operands(store)
     if loads is None:
         return None
@@ -93,8 +93,8 @@ def _call(marked: Any) -> Any | None:
     if None in strides:
         return None
     lane, *others = (
-        _Loop(int(one.extent), *steps)
-        for one, *steps in zip(nest, *(s for s in strides if s), strict=True)
+        _Loop(extent, *steps)
+        for extent, *steps in zip(extents, *(s for s in strides if s), strict=True)
     )
     columns = [loop for loop in others if loop.sums] or [_ONCE]
     summed = [loop for loop in others if not loop.sums]

@@ -17,8 +17,8 @@ from tvm.tirx import PrimFunc
 from compiler.kernels.scalable_sums import (
     coefficients,
     first_address,
-    nest_of,
     replace_nests,
+    shrunk_nest,
 )
 
 PAIR_SUMS = "tunesmith_pair_sums"  # inputs are the same for both lanes
@@ -87,29 +87,6 @@ def _call(marked: Any) -> Any | None:
     pointers = [first_address(load, variables) for load in loads]
     words = [tirx.const(numbers[name], "int32") for name in _STRIDES[function]]
     return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
-
-
-def shrunk_nest(marked: Any) -> tuple[list[Any], Any, list[int]]:
-    """The loops, the statement inside, and how often each loop runs: a last tile stops early."""
-    nest, inside = nest_of(marked)
-    extents = [int(loop.extent) for loop in nest]
-    while isinstance(inside, tirx.IfThenElse) and inside.else_case is None:
-        last = inside.condition
-        if isinstance(last, tvm.ir.Call) and len(last.args) == 1:  # likely(...)
-            last = last.args[0]
-        if not isinstance(last, tirx.LT) or not isinstance(last.b, tirx.IntImm):
-            break
-        places = [i for i, loop in enumerate(nest) if last.a.same_as(loop.loop_var)]
-        if not places:
-            break
-        extents[places[0]] = min(extents[places[0]], int(last.b))
-        if isinstance(inside.then_case, tirx.For):
-            more, inside = nest_of(inside.then_case)
-            nest += more
-            extents += [int(loop.extent) for loop in more]
-        else:
-            inside = inside.then_case
-    return nest, inside, extents
 
 
 def _dense(others: Sequence[_Loop]) -> dict[str, int] | None:

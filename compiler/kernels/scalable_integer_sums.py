@@ -16,7 +16,7 @@ from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
 from compiler.kernels.integer_sums import integer_operands
-from compiler.kernels.scalable_sums import coefficients, first_address, nest_of, replace_nests
+from compiler.kernels.scalable_sums import coefficients, first_address, replace_nests, shrunk_nest
 from schedules.roles import INTEGER_SUMS, SCALABLE_INTEGER_SUMS
 
 MATRIX_FUNCTION = "tunesmith_sve_mm_sums"
@@ -67,7 +67,7 @@ def has_integer_sums(func: PrimFunc) -> bool:
 
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if no function can compute it."""
-    nest, store = nest_of(marked)
+    nest, store, extents = shrunk_nest(marked)
     loads = integer_operands(store)
     if loads is None:
         return None
@@ -76,8 +76,8 @@ def _call(marked: Any) -> Any | None:
     if None in strides:
         return None
     lane, *others = (
-        _Loop(int(one.extent), *steps)
-        for one, *steps in zip(nest, *(s for s in strides if s), strict=True)
+        _Loop(extent, *steps)
+        for extent, *steps in zip(extents, *(s for s in strides if s), strict=True)
     )
     columns = [loop for loop in others if loop.sums] or [_ONCE]
     summed = [loop for loop in others if not loop.sums] or [_ONCE]

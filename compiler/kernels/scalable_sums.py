@@ -150,6 +150,29 @@ def nest_of(loop: Any) -> tuple[list[Any], Any]:
     return loops, loops[-1].body
 
 
+def shrunk_nest(marked: Any) -> tuple[list[Any], Any, list[int]]:
+    """The loops, the statement inside, and how often each loop runs: a last tile stops early."""
+    nest, inside = nest_of(marked)
+    extents = [int(loop.extent) for loop in nest]
+    while isinstance(inside, tirx.IfThenElse) and inside.else_case is None:
+        last = inside.condition
+        if isinstance(last, tvm.ir.Call) and len(last.args) == 1:  # likely(...)
+            last = last.args[0]
+        if not isinstance(last, tirx.LT) or not isinstance(last.b, tirx.IntImm):
+            break
+        places = [i for i, loop in enumerate(nest) if last.a.same_as(loop.loop_var)]
+        if not places:
+            break
+        extents[places[0]] = min(extents[places[0]], int(last.b))
+        if isinstance(inside.then_case, tirx.For):
+            more, inside = nest_of(inside.then_case)
+            nest += more
+            extents += [int(loop.extent) for loop in more]
+        else:
+            inside = inside.then_case
+    return nest, inside, extents
+
+
 def _operands(store: Any) -> tuple[Any, Any, Any] | None:
     """The loads of ``sums = sums + inputs * weights`` in float32; factors may be halves."""
     if not isinstance(store, tirx.BufferStore) or str(store.buffer.ty.dtype) != "float32":

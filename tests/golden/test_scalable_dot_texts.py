@@ -61,6 +61,20 @@ def test_vectors_around_such_sums_have_a_known_length() -> None:
     assert '"int8x8"' in text
 
 
+def test_a_last_run_of_fewer_rows_is_a_call_too() -> None:
+    """127 rows are a run of 64, which the first cache level holds, and one of 63."""
+    data = te.placeholder((127, 16), "int8", name="left")
+    weight = te.placeholder((1, 2, 64, 8), "int8", name="right")
+    out = integer_matmul(data, weight, columns=64, dot=integer_dot(V1), zero=3)
+    small = te.compute(out.shape, lambda *i: (out[i] + 1).astype("int8"), name="small")
+    func = te.create_prim_func([data, weight, small])
+    schedule = apply_rule("scalable-dot-matmul", func, V1)
+    assert schedule is not None
+    text = lower_to_loops(schedule.mod["main"], tvm_target(V1), scalable=True).script()
+    assert text.count('"tunesmith_sve_mm_sums"') == 2
+    assert "63, 64, 1, 1, 2" in text
+
+
 def _depthwise(dtype: str) -> PrimFunc:
     data = te.placeholder((1, 6, 8, 16), dtype, name="data")
     weight = te.placeholder((3, 3, 16), "int8", name="weight")
