@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
-from compiler.kernels.scalable_sums import coefficients
+from compiler.kernels.sum_nests import coefficients
 from compiler.kernels.variables import replaced
 from schedules import match
 from schedules.cpu.dot_step import step_lanes

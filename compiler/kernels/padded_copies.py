@@ -17,8 +17,8 @@ from tvm import sym, tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
-from compiler.kernels.scalable_sums import coefficients
 from compiler.kernels.scalable_vectors import plain_nest
+from compiler.kernels.sum_nests import coefficients
 from compiler.kernels.variables import replaced
 from schedules import match
 

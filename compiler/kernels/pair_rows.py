@@ -14,7 +14,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
-from compiler.kernels.scalable_sums import coefficients, shrunk_nest
+from compiler.kernels.sum_nests import coefficients, shrunk_nest
 from compiler.kernels.variables import replaced
 from schedules import match
 from schedules.roles import WIDENED_ROW

@@ -7,19 +7,13 @@ A schedule leaves a nest of loops marked `roles.SUMS`; here it becomes one call 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tvm
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from compiler.kernels.scalable_sums import (
-    coefficients,
-    first_address,
-    replace_nests,
-    shrunk_nest,
-)
+from compiler.kernels.sum_nests import ONCE, SumLoop, read_nest, replace_nests
 
 PAIR_SUMS = "tunesmith_pair_sums"  # inputs are the same for both lanes
 PAIR_DEPTHWISE = "tunesmith_pair_depthwise"  # each lane has an input of its own
@@ -51,45 +45,22 @@ def call_pair_sums(func: PrimFunc) -> PrimFunc:
     return replace_nests(func, _call)
 
 
-@dataclass(frozen=True, slots=True)
-class _Loop:
-    """A loop of a nest: how often it runs, by how many elements its operands' addresses grow."""
-
-    extent: int
-    sums: int
-    inputs: int
-    weights: int
-
-
-_ONCE = _Loop(1, 0, 0, 0)
-
-
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if no function can compute it."""
-    nest, store, extents = shrunk_nest(marked)
-    loads = _operands(store)
-    if loads is None:
+    nest = read_nest(marked, _operands)
+    if nest is None:
         return None
-    variables = [one.loop_var for one in nest]
-    strides = [coefficients(load.indices[0], variables) for load in loads]
-    if None in strides:
-        return None
-    lane, *others = (
-        _Loop(extent, *steps)
-        for extent, *steps in zip(extents, *(s for s in strides if s), strict=True)
-    )
+    lane, others, loads = nest.lane, nest.others, nest.loads
     if lane.extent != LANES or lane.sums != 1 or lane.weights != 1:
         return None
     function = PAIR_DEPTHWISE if lane.inputs else PAIR_SUMS
     numbers = _depthwise(lane, others) if lane.inputs else _dense(others)
     if numbers is None or str(loads[2].source.ty.dtype) != _WEIGHTS[function]:
         return None
-    pointers = [first_address(load, variables) for load in loads]
-    words = [tirx.const(numbers[name], "int32") for name in _STRIDES[function]]
-    return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
+    return nest.call(function, [numbers[name] for name in _STRIDES[function]])
 
 
-def _dense(others: Sequence[_Loop]) -> dict[str, int] | None:
+def _dense(others: Sequence[SumLoop]) -> dict[str, int] | None:
     """The numbers of `PAIR_SUMS`; None if they are not that function's."""
     column = _only(loop for loop in others if loop.sums and not loop.weights)
     block = _only(loop for loop in others if loop.sums and loop.weights)
@@ -101,7 +72,7 @@ def _dense(others: Sequence[_Loop]) -> dict[str, int] | None:
     run = taps[-1]
     if run.inputs != 1 or run.weights != LANES:
         return None
-    y, x = [_ONCE] * (3 - len(taps)) + taps[:-1]
+    y, x = [ONCE] * (3 - len(taps)) + taps[:-1]
     return {
         **{"columns": column.extent, "blocks": block.extent, "run": run.extent},
         "in_column": column.inputs,
@@ -110,7 +81,7 @@ def _dense(others: Sequence[_Loop]) -> dict[str, int] | None:
     }
 
 
-def _depthwise(lane: _Loop, others: Sequence[_Loop]) -> dict[str, int] | None:
+def _depthwise(lane: SumLoop, others: Sequence[SumLoop]) -> dict[str, int] | None:
     """The numbers of `PAIR_DEPTHWISE`; None if they are not that function's."""
     column = _only(loop for loop in others if loop.sums and not loop.weights)
     taps = [loop for loop in others if not loop.sums]
@@ -118,36 +89,36 @@ def _depthwise(lane: _Loop, others: Sequence[_Loop]) -> dict[str, int] | None:
         return None
     if any(loop.sums and loop.weights for loop in others):
         return None
-    y, x = [_ONCE] * (2 - len(taps)) + taps
+    y, x = [ONCE] * (2 - len(taps)) + taps
     return {
         **{"columns": column.extent, "in_column": column.inputs},
         **_taps(y, x),
     }
 
 
-def _taps(y: _Loop, x: _Loop) -> dict[str, int]:
+def _taps(y: SumLoop, x: SumLoop) -> dict[str, int]:
     return {
         **{"taps_y": y.extent, "in_y": y.inputs, "weight_y": y.weights},
         **{"taps_x": x.extent, "in_x": x.inputs, "weight_x": x.weights},
     }
 
 
-def _only(loops: Any) -> _Loop | None:
+def _only(loops: Any) -> SumLoop | None:
     """The loop of its kind, one that runs once if there is none, None if there are more."""
     found = list(loops)
-    return None if len(found) > 1 else (found or [_ONCE])[0]
+    return None if len(found) > 1 else (found or [ONCE])[0]
 
 
-def _joined(taps: list[_Loop]) -> list[_Loop]:
+def _joined(taps: list[SumLoop]) -> list[SumLoop]:
     """Loops over what is summed, an outer one joined with the next where both are one run."""
-    joined: list[_Loop] = []
+    joined: list[SumLoop] = []
     for loop in reversed(taps):
         inner = joined[0] if joined else None
         if inner is not None and (loop.inputs, loop.weights) == (
             inner.extent * inner.inputs,
             inner.extent * inner.weights,
         ):
-            joined[0] = _Loop(loop.extent * inner.extent, 0, inner.inputs, inner.weights)
+            joined[0] = SumLoop(loop.extent * inner.extent, 0, inner.inputs, inner.weights)
         else:
             joined.insert(0, loop)
     return joined

@@ -8,15 +8,14 @@ the inputs say which function it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
-from compiler.kernels.integer_sums import integer_operands
-from compiler.kernels.scalable_sums import coefficients, first_address, replace_nests, shrunk_nest
+from compiler.kernels.integer_sums import depthwise_numbers, integer_operands
+from compiler.kernels.sum_nests import ONCE, SumLoop, read_nest, replace_nests
 from schedules.roles import INTEGER_SUMS, SCALABLE_INTEGER_SUMS
 
 MATRIX_FUNCTION = "tunesmith_sve_mm_sums"
@@ -30,19 +29,6 @@ _FUNCTIONS = {
     ("int8", 4): DOT_FUNCTION,
 }
 SCALABLE_INTEGER_FUNCTIONS = frozenset({*_FUNCTIONS.values(), DEPTHWISE_FUNCTION})
-
-
-@dataclass(frozen=True, slots=True)
-class _Loop:
-    """A loop of a nest: how often it runs, by how many elements its operands' addresses grow."""
-
-    extent: int
-    sums: int
-    inputs: int
-    weights: int
-
-
-_ONCE = _Loop(1, 0, 0, 0)
 
 
 def call_scalable_integer_sums(func: PrimFunc) -> PrimFunc:
@@ -67,37 +53,27 @@ def has_integer_sums(func: PrimFunc) -> bool:
 
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if no function can compute it."""
-    nest, store, extents = shrunk_nest(marked)
-    loads = integer_operands(store)
-    if loads is None:
+    nest = read_nest(marked, integer_operands)
+    if nest is None:
         return None
-    variables = [one.loop_var for one in nest]
-    strides = [coefficients(load.indices[0], variables) for load in loads]
-    if None in strides:
-        return None
-    lane, *others = (
-        _Loop(extent, *steps)
-        for extent, *steps in zip(extents, *(s for s in strides if s), strict=True)
-    )
-    columns = [loop for loop in others if loop.sums] or [_ONCE]
-    summed = [loop for loop in others if not loop.sums] or [_ONCE]
+    lane, others, loads = nest.lane, nest.others, nest.loads
+    columns = [loop for loop in others if loop.sums] or [ONCE]
+    summed = [loop for loop in others if not loop.sums] or [ONCE]
     rows, weights = (str(load.source.ty.dtype) for load in loads[1:])
     if len(columns) > 1 or columns[0].weights or weights != "int8":
         return None
     if lane.inputs:
         function = DEPTHWISE_FUNCTION if rows == "int8" else None
-        numbers = _depthwise(lane, columns[0], summed)
+        numbers = depthwise_numbers(lane, columns[0], summed)
     else:
         function = _FUNCTIONS.get((rows, summed[-1].extent))
         numbers = _numbers(lane, columns[0], summed)
     if function is None or numbers is None:
         return None
-    words = [tirx.const(number, "int32") for number in numbers]
-    pointers = [first_address(load, variables) for load in loads]
-    return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
+    return nest.call(function, numbers)
 
 
-def _numbers(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
+def _numbers(lane: SumLoop, column: SumLoop, summed: Sequence[SumLoop]) -> list[int] | None:
     """Extents and strides in the order of `sve_mm_sums.c` and `sve_dot_sums.c`.
 
     Weights must lie one behind the other in the order in which they are summed.
@@ -105,29 +81,18 @@ def _numbers(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] |
     *summed, inner = summed
     group = inner.extent
     step = group * lane.extent
-    if inner != _Loop(group, 0, 1, 1) or lane != _Loop(lane.extent, 1, 0, group):
+    if inner != SumLoop(group, 0, 1, 1) or lane != SumLoop(lane.extent, 1, 0, group):
         return None
-    chunk = _ONCE
+    chunk = ONCE
     if summed and (summed[-1].inputs, summed[-1].weights) == (group, step):
         *summed, chunk = summed
     if len(summed) > 2:
         return None
-    tap_y, tap_x = [_ONCE] * (2 - len(summed)) + list(summed)
+    tap_y, tap_x = [ONCE] * (2 - len(summed)) + list(summed)
     for tap, inside in ((tap_x, chunk.extent), (tap_y, tap_x.extent * chunk.extent)):
         if tap.extent > 1 and tap.weights != inside * step:
             return None
     return [
         *(column.extent, lane.extent, tap_y.extent, tap_x.extent, chunk.extent),
         *(column.sums, column.inputs, tap_y.inputs, tap_x.inputs, step),
-    ]
-
-
-def _depthwise(lane: _Loop, column: _Loop, summed: Sequence[_Loop]) -> list[int] | None:
-    """Extents and strides in the order of `sve_dot_depthwise.c`."""
-    if lane != _Loop(lane.extent, 1, 1, 1) or len(summed) > 2:
-        return None
-    tap_y, tap_x = [_ONCE] * (2 - len(summed)) + list(summed)
-    return [
-        *(column.extent, lane.extent, tap_y.extent, tap_x.extent, column.sums, column.inputs),
-        *(tap_y.inputs, tap_x.inputs, tap_y.weights, tap_x.weights),
     ]

@@ -7,8 +7,7 @@ and strides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import tvm
@@ -16,8 +15,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
-from compiler.kernels.variables import replaced
-from schedules import match
+from compiler.kernels.sum_nests import ONCE, SumLoop, read_nest, replace_nests
 from schedules.roles import SUMS
 
 SUMS_FUNCTION = "tunesmith_sve_sums"  # inputs are the same for all lanes
@@ -57,61 +55,18 @@ def call_half_sums(func: PrimFunc, *, last: bool = True) -> PrimFunc:
 
 
 def _half_call(marked: Any) -> Any | None:
-    _, store = nest_of(marked)
-    loads = _operands(store)
-    if loads is None or any(str(load.ty.dtype) != "float16" for load in loads[1:]):
+    nest = read_nest(marked, _operands)
+    if nest is None or any(str(load.ty.dtype) != "float16" for load in nest.loads[1:]):
         return None
     return _call(marked) if int(marked.extent) % HALF_LANES == 0 else None
 
 
-def replace_nests(
-    func: PrimFunc, call_of: Callable[[Any], Any | None], mark: str = SUMS
-) -> PrimFunc:
-    """Return the function with `call_of` each marked nest in place; all stay if one has none."""
-    marked: list[Any] = []
-    structural.structural_walk(func.body, (tirx.For, marked.append))
-    nests = [loop for loop in marked if int(loop.annotations.get(mark, 0))]
-    possible = all(call_of(loop) is not None for loop in nests)
-
-    def visit(loop: Any, mutator: Any) -> Any:
-        if mark not in loop.annotations:
-            return mutator.default_mutate(loop)
-        if not possible:
-            return _plain(loop)
-        starts = not int(loop.annotations[mark])
-        return tirx.Evaluate(tirx.const(0, "int32")) if starts else call_of(loop)
-
-    return func.with_body(structural.structural_mutate(func.body, [(tirx.For, visit)]))
-
-
-def _plain(loop: Any) -> Any:
-    return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
-
-
-@dataclass(frozen=True, slots=True)
-class _Loop:
-    """A loop of a nest: how often it runs, by how many elements its operands' addresses grow."""
-
-    extent: int
-    sums: int
-    inputs: int
-    weights: int
-
-
 def _call(marked: Any) -> Any | None:
     """The call in place of the nest; None if the function cannot compute it."""
-    nest, store = nest_of(marked)
-    loads = _operands(store)
-    if loads is None:
+    nest = read_nest(marked, _operands)
+    if nest is None:
         return None
-    variables = [one.loop_var for one in nest]
-    strides = [coefficients(load.indices[0], variables) for load in loads]
-    if None in strides:
-        return None
-    lane, *others = (
-        _Loop(int(one.extent), *steps)
-        for one, *steps in zip(nest, *(s for s in strides if s), strict=True)
-    )
+    lane, others, loads = nest.lane, nest.others, nest.loads
     function = DEPTHWISE_FUNCTION if lane.inputs else SUMS_FUNCTION
     if str(loads[1].ty.dtype) == "float16":
         function = HALF_DEPTHWISE_FUNCTION if lane.inputs else HALF_SUMS_FUNCTION
@@ -120,57 +75,24 @@ def _call(marked: Any) -> Any | None:
     numbers = _arguments(lane, others)
     if numbers is None:
         return None
-    pointers = [first_address(load, variables) for load in loads]
-    words = [tirx.const(number, "int32") for number in numbers]
-    return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, *words))
+    return nest.call(function, numbers)
 
 
-def _arguments(lane: _Loop, others: Sequence[_Loop]) -> list[int] | None:
+def _arguments(lane: SumLoop, others: Sequence[SumLoop]) -> list[int] | None:
     """Extents and strides in the order of the functions; loops that run once are gone."""
     columns = [loop for loop in others if loop.sums]
     summed = [loop for loop in others if not loop.sums]
-    column = columns[0] if columns else _Loop(1, 0, 0, 0)
+    column = columns[0] if columns else ONCE
     fits = lane.sums == lane.weights == 1 and lane.inputs in (0, 1) and column.weights == 0
     if not fits or len(columns) > 1 or len(summed) > SUMMED_LOOPS:
         return None
-    summed = [_Loop(1, 0, 0, 0)] * (SUMMED_LOOPS - len(summed)) + summed
+    summed = [ONCE] * (SUMMED_LOOPS - len(summed)) + summed
     return [
         *(column.extent, lane.extent, *(loop.extent for loop in summed)),
         *(column.sums, column.inputs),
         *(loop.inputs for loop in summed),
         *(loop.weights for loop in summed),
     ]
-
-
-def nest_of(loop: Any) -> tuple[list[Any], Any]:
-    """The loops from the marked one inwards, and the statement inside; unit loops are gone."""
-    loops = [loop]
-    while isinstance(loops[-1].body, tirx.For):
-        loops.append(loops[-1].body)
-    return loops, loops[-1].body
-
-
-def shrunk_nest(marked: Any) -> tuple[list[Any], Any, list[int]]:
-    """The loops, the statement inside, and how often each loop runs: a last tile stops early."""
-    nest, inside = nest_of(marked)
-    extents = [int(loop.extent) for loop in nest]
-    while isinstance(inside, tirx.IfThenElse) and inside.else_case is None:
-        last = inside.condition
-        if isinstance(last, tvm.ir.Call) and len(last.args) == 1:  # likely(...)
-            last = last.args[0]
-        if not isinstance(last, tirx.LT) or not isinstance(last.b, tirx.IntImm):
-            break
-        places = [i for i, loop in enumerate(nest) if last.a.same_as(loop.loop_var)]
-        if not places:
-            break
-        extents[places[0]] = min(extents[places[0]], int(last.b))
-        if isinstance(inside.then_case, tirx.For):
-            more, inside = nest_of(inside.then_case)
-            nest += more
-            extents += [int(loop.extent) for loop in more]
-        else:
-            inside = inside.then_case
-    return nest, inside, extents
 
 
 def _operands(store: Any) -> tuple[Any, Any, Any] | None:
@@ -192,29 +114,3 @@ def _widened_half(value: Any) -> Any:
     """What is read in float16 and converted, else `value` itself."""
     is_half = isinstance(value, tirx.Cast) and str(value.value.ty.dtype) == "float16"
     return value.value if is_half else value
-
-
-def coefficients(index: Any, variables: Sequence[Any]) -> list[int] | None:
-    """The factor of each variable in a linear expression, None if it is not linear in them."""
-    if isinstance(index, tirx.Cast):
-        return coefficients(index.value, variables)
-    found = [int(index.same_as(variable)) for variable in variables]
-    if any(found) or not any(match.uses(index, variable) for variable in variables):
-        return found
-    if isinstance(index, tirx.Add | tirx.Sub):
-        left, right = coefficients(index.a, variables), coefficients(index.b, variables)
-        sign = 1 if isinstance(index, tirx.Add) else -1
-        if left is None or right is None:
-            return None
-        return [a + sign * b for a, b in zip(left, right, strict=True)]
-    if isinstance(index, tirx.Mul) and isinstance(index.b, tirx.IntImm):
-        inner = coefficients(index.a, variables)
-        return None if inner is None else [a * int(index.b) for a in inner]
-    return None
-
-
-def first_address(load: Any, variables: Sequence[Any]) -> Any:
-    """The address of the element that the nest begins with."""
-    for variable in variables:
-        load = replaced(load, variable, tirx.const(0, str(variable.ty.dtype)))
-    return tirx.address_of(load)

@@ -7,7 +7,8 @@ from tvm import s_tir, te, tirx
 from tvm.tirx import PrimFunc
 
 from compiler.kernels.passes import lower_to_loops
-from compiler.kernels.scalable_sums import DEPTHWISE_FUNCTION, SUMS_FUNCTION, coefficients
+from compiler.kernels.scalable_sums import DEPTHWISE_FUNCTION, SUMS_FUNCTION
+from compiler.kernels.sum_nests import coefficients
 from compiler.stages.operators.conv2d import conv2d_lanes
 from compiler.target_spec import load_target
 from compiler.tvm_target import tvm_target
