@@ -68,16 +68,19 @@ def test_sums(
 
 
 @pytest.mark.parametrize(("data", "weight"), [(-128, -127), (-128, 127), (127, 127)])
-def test_largest_sums_stay_in_their_fields(library: ctypes.CDLL, data: int, weight: int) -> None:
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_largest_sums_stay_in_their_fields(
+    library: ctypes.CDLL, data: int, weight: int, columns: int
+) -> None:
     depth, lanes = 128, 8
-    rows = np.full((depth,), data, np.int8)
+    rows = np.full((columns, depth), data, np.int8)
     weights = np.full((depth, lanes), weight, np.int8)
     weights[:, 1::2] = -weight
-    sums = np.zeros((1, lanes), np.int32)
+    sums = np.zeros((columns, lanes), np.int32)
     strides = (lanes, depth, 0, 0, 0, 0)
-    call(library, "word_sums", sums, rows, weights, 1, lanes, 1, 1, depth, *strides)
+    call(library, "word_sums", sums, rows, weights, columns, lanes, 1, 1, depth, *strides)
     expected = rows.astype(np.int32) @ weights.astype(np.int32)
-    np.testing.assert_array_equal(sums[0], expected)
+    np.testing.assert_array_equal(sums, expected)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 5, 6])

@@ -5,7 +5,8 @@
  * Inputs and weights are int8; lanes, 4 or 8, lie together in weights and sums. The weights of three
  * lanes are 21 bits apart in a word, so that one product and one sum are those of three lanes; what
  * is below a field borrows from it, which is put right when the fields are taken apart. Weights are
- * at least -127: then 64 products fit a field, 64 * 127 * 128 < 2**20. */
+ * at least -127: then 64 products fit a field, 64 * 127 * 128 < 2**20. A single column's weights are
+ * not joined. */
 #include "runtime.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -187,6 +188,43 @@ ALWAYS_INLINE void column_of_taps(int32_t *sums, const int8_t *in, const int8_t 
     }
 }
 
+/* One column reads each weight once, which joining them first does not repay. `lanes` is a constant
+ * wherever this is called. */
+ALWAYS_INLINE void one_column(int32_t *sums, const int8_t *in, const int8_t *weights,
+                              const nest *n, const int lanes, int add)
+{
+    int32_t a[8];
+    int32_t y, k;
+    int lane;
+    for (lane = 0; lane < lanes; lane++) {
+        a[lane] = add ? sums[lane] : 0;
+    }
+    for (y = 0; y < n->taps_y; y++) {
+        const int8_t *const at = in + y * (int64_t)n->in_y;
+        const int8_t *from = weights + y * (int64_t)n->weight_y;
+        for (k = 0; k < n->depth; k++) {
+            const int32_t x = at[k];
+            for (lane = 0; lane < lanes; lane++) {
+                a[lane] += x * from[lane];
+            }
+            from += lanes;
+        }
+    }
+    for (lane = 0; lane < lanes; lane++) {
+        sums[lane] = a[lane];
+    }
+}
+
+ALWAYS_INLINE void any_columns(int32_t *sums, const int8_t *in, const int8_t *weights,
+                               const nest *n, int32_t columns, const int lanes, int add)
+{
+    if (columns == 1) {
+        one_column(sums, in, weights, n, lanes, add);
+    } else {
+        column_of_taps(sums, in, weights, n, columns, lanes, add);
+    }
+}
+
 TS_HIDDEN void TS_NAME(tunesmith_word_sums)(
     int32_t *sums, const int8_t *in, const int8_t *weights, int32_t columns, int32_t lanes,
     int32_t taps_y, int32_t taps_x, int32_t depth, int32_t sums_column, int32_t in_column,
@@ -205,9 +243,9 @@ TS_HIDDEN void TS_NAME(tunesmith_word_sums)(
         const int8_t *const at = in + x * (int64_t)in_x;
         const int8_t *const from = weights + x * (int64_t)weight_x;
         if (lanes == 8) {
-            column_of_taps(sums, at, from, &n, columns, 8, x > 0);
+            any_columns(sums, at, from, &n, columns, 8, x > 0);
         } else {
-            column_of_taps(sums, at, from, &n, columns, 4, x > 0);
+            any_columns(sums, at, from, &n, columns, 4, x > 0);
         }
     }
 }
