@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 )
 @click.option("--target", default="host", show_default=True)
 @click.option(
-    "--against", default="onnxruntime", show_default=True, help="Peers: onnxruntime,openvino."
+    "--against",
+    default="onnxruntime",
+    show_default=True,
+    help="Peers: onnxruntime,openvino, and with --records untuned.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 @value_option
 @precision_option
 @weights_option
+@click.option(
+    "--records", type=click.Path(path_type=Path), help="Folder of tuning records of ours."
+)
 @click.option("--verify", is_flag=True, help="Check each library before it is timed.")
 @board_options
 @json_option
@@ -48,6 +54,7 @@ def command(
     values: dict[str, float | int | bool],
     precision: Precision,
     weights: Weights,
+    records: Path | None,
     verify: bool,
     board: BoardAddress | None,
     as_json: bool,
@@ -71,6 +78,7 @@ def command(
             values=values,
             precision=precision,
             weights=weights,
+            records=records,
             verify=verify,
             board=board,
             report=report,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +19,13 @@ import numpy as np
 from compiler.array_files import write_arrays
 from compiler.board_address import BoardAddress
 from compiler.errors import InputError, LimitError, ToolchainError
-from compiler.measure.bench_result import OURS, BenchResult, EngineTiming, ModelTiming
+from compiler.measure.bench_result import (
+    OURS,
+    UNTUNED,
+    BenchResult,
+    EngineTiming,
+    ModelTiming,
+)
 from compiler.measure.engine_process import EngineProcess, EngineRequest
 from compiler.onnx_import.model import Weights
 from compiler.runners.open_runner import open_runner
@@ -26,7 +33,7 @@ from compiler.runners.runner import Runner
 from compiler.target_spec import Precision, TargetSpec, load_target
 from compiler.version import VERSION
 
-PEERS = ("onnxruntime", "openvino")
+PEERS = ("onnxruntime", "openvino", UNTUNED)
 DEFAULT_RUNS = 50
 # Engines take turns, so that a machine that slows down or gets busy slows all of them.
 ROUNDS = 5
@@ -49,6 +56,7 @@ class _Conditions:
     verify: bool
     precision: Precision
     weights: Weights
+    records: str | Path | None
 
 
 def bench(
@@ -64,6 +72,7 @@ def bench(
     board: BoardAddress | None = None,
     precision: Precision = "float32",
     weights: Weights = "model",
+    records: str | Path | None = None,
     report: Report = lambda _: None,
 ) -> BenchResult:
     """Compile and time each model; a peer that cannot run one is noted, not fatal.
@@ -73,15 +82,17 @@ def bench(
         runs: timed calls of each engine on each model, taken over `ROUNDS` turns.
         board: time the library there instead of where the target says.
         precision, weights: of ours, as `compile` has them; peers compute as the file says.
+        records: of ours; the peer "untuned" is our library without them.
         report: told what is being done.
 
     Raises:
-        InputError: an unknown peer. ToolchainError: a peer that is not installed.
+        InputError: an unknown peer, or "untuned" without records.
+        ToolchainError: a peer that is not installed.
         LimitError: more threads than processors.
         CompilerError: a model that cannot be compiled for the target.
     """
     for peer in against:
-        _check_peer(peer)
+        _check_peer(peer, records)
     spec = load_target(target)
     if board is not None:
         spec = spec.with_board(board)
@@ -94,6 +105,7 @@ def bench(
         verify=verify,
         precision=precision,
         weights=weights,
+        records=records,
     )
     timed = []
     for model in models:
@@ -106,14 +118,22 @@ def bench(
     return BenchResult(models=tuple(timed), peers=tuple(against), settings=_settings(conditions))
 
 
-def _check_peer(peer: str) -> None:
+def _check_peer(peer: str, records: str | Path | None) -> None:
     if peer not in PEERS:
         nearest = get_close_matches(peer, PEERS, n=1)
         raise InputError(
             f"unknown engine {peer!r}",
-            why=f"models can be timed against {' and '.join(PEERS)}",
+            why=f"models can be timed against {', '.join(PEERS)}",
             fix=f"use {nearest[0]!r}" if nearest else "use one of them",
         )
+    if peer == UNTUNED:
+        if records is None:
+            raise InputError(
+                "nothing is tuned",
+                why=f"{UNTUNED!r} is our library without records, and no records were given",
+                fix="name their folder (--records DIR), or leave it out of --against",
+            )
+        return
     if importlib.util.find_spec(peer) is None:
         raise ToolchainError(
             f"{peer} is not installed",
@@ -153,16 +173,17 @@ def _bench_model(
 
     report(f"{path.name}: compiling")
     model = load_model(path, shapes=shapes, values=values)
-    artifact = folder / "artifact"
-    made = compile_model(
+    artifact = folder / OURS
+    compiled = partial(
+        compile_model,
         model,
         target=conditions.target,
-        output=artifact,
         threads=conditions.threads,
         verify="require" if conditions.verify else "skip",
         precision=conditions.precision,
         weights=conditions.weights,
     )
+    made = compiled(output=artifact, records=conditions.records)
     macs = sum(kernel["macs"] for kernel in made.report()["kernels"])
     with open_runner(made, threads=conditions.threads) as runner:
         if runner.is_emulated:
@@ -173,6 +194,8 @@ def _bench_model(
             report(f"{path.name}: measuring on the board")
             timings = time_remotely(runner, peers, draw_inputs(model, seed=0), conditions.runs)
             return ModelTiming(model=path.stem, timings=timings, multiply_accumulates=macs)
+    if UNTUNED in peers:
+        compiled(output=folder / UNTUNED)
     fixed = folder / "model.onnx"  # with the same shapes and values as the library has
     onnx.save(model.source, str(fixed))
     inputs = folder / "inputs.npz"
@@ -180,7 +203,7 @@ def _bench_model(
     requests = [
         EngineRequest(
             engine=engine,
-            path=artifact if engine == OURS else fixed,
+            path=folder / engine if engine in (OURS, UNTUNED) else fixed,
             inputs=inputs,
             threads=conditions.threads,
             cpus=conditions.cpus,
@@ -284,7 +307,7 @@ def _settings(conditions: _Conditions) -> dict[str, Any]:
         "warm_up_runs": WARM_UP_RUNS,
         "precision": conditions.precision,
         "weights": conditions.weights,
-        "records": "none",
+        "records": "none" if conditions.records is None else str(conditions.records),
         "inputs": "drawn, seed 0",
         "timed": "one call from Python with numpy arrays, outputs included",
         "cpu": machine.cpu,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OURS = "tunesmith"
+UNTUNED = "untuned"  # our own library without tuning records, beside one with them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,8 +57,9 @@ class ModelTiming:
 
     @property
     def best_peer(self) -> EngineTiming | None:
-        """The peer with the smallest minimum."""
-        ran = [timing for timing in self.timings[1:] if timing.seconds]
+        """The engine of others with the smallest minimum."""
+        others = (timing for timing in self.timings[1:] if timing.engine != UNTUNED)
+        ran = [timing for timing in others if timing.seconds]
         return min(ran, key=lambda timing: min(timing.seconds)) if ran else None
 
     @property

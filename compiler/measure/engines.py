@@ -83,6 +83,7 @@ def load_openvino(path: Path, inputs: Arrays, threads: int) -> LoadedEngine:
 
 LOADERS: dict[str, Callable[[Path, Arrays, int], LoadedEngine]] = {
     "tunesmith": load_tunesmith,
+    "untuned": load_tunesmith,
     "onnxruntime": load_onnxruntime,
     "openvino": load_openvino,
 }

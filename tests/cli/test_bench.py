@@ -27,6 +27,21 @@ def test_a_model_beside_onnxruntime(tunesmith: Tunesmith, models: Path) -> None:
     assert document["settings"]["threads"] == 1
 
 
+def test_with_records_beside_without(tunesmith: Tunesmith, models: Path, tmp_path: Path) -> None:
+    model = models / "mlperf_tiny_ad_autoencoder_f32.onnx"
+    options = ("--records", tmp_path, "--against", "untuned", "--runs", "4", "--json")
+    done = tunesmith("bench", model, *options)
+    assert done.code == 0
+    document = json.loads(done.stdout)
+    engines = document["models"][0]["engines"]
+    assert [(engine["engine"], engine["runs"]) for engine in engines] == [
+        ("tunesmith", 4),
+        ("untuned", 4),
+    ]
+    assert document["settings"]["records"] == str(tmp_path)
+    assert document["models"][0]["best_peer"] is None
+
+
 def test_the_table(tunesmith: Tunesmith, models: Path) -> None:
     done = tunesmith("bench", models / "mlperf_tiny_ad_autoencoder_f32.onnx", "--runs", "3")
     assert done.code == 0

@@ -119,6 +119,14 @@ def test_ratios_are_of_minima_and_of_medians() -> None:
     assert first.ratio("tunesmith") == 1.0
 
 
+def test_our_own_untuned_library_is_no_best_peer() -> None:
+    timings = (timing("tunesmith", 1.0), timing("untuned", 1.5), timing("a", 2.0))
+    model = ModelTiming(model="m", timings=timings)
+    assert model.best_peer is not None
+    assert (model.best_peer.engine, model.ratio_to_best) == ("a", 2.0)
+    assert model.ratio("untuned") == 1.5
+
+
 def test_geometric_means_over_the_models_that_ran() -> None:
     table = result()
     assert table.geometric_mean("a") == pytest.approx(2.0)  # of 4 and 1
@@ -167,6 +175,12 @@ def test_a_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ToolchainError, match="openvino is not installed") as caught:
         bench([], against=["openvino"])
     assert "tunesmith[bench]" in caught.value.fix
+
+
+def test_untuned_beside_what_is_not_tuned() -> None:
+    with pytest.raises(InputError, match="nothing is tuned") as caught:
+        bench([], against=["untuned"])
+    assert "--records" in caught.value.fix
 
 
 def test_more_threads_than_processors() -> None:

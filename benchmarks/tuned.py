@@ -1,0 +1,137 @@
+"""Speed after tuning: each model tuned for some minutes, then beside its peers and itself untuned.
+
+    python -m benchmarks.tuned MODEL... --name MACHINE [--time 10m] [--log-dir DIR]
+
+One thread, float32 or as the file says. Writes ``benchmarks/results/tuned-MACHINE.json``, a row for
+each model, and the same figures as a table. Rows of other models stay in the file. Records stay in
+the log folder, so that a second run goes on from them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+import click
+
+from compiler.measure.bench import bench
+from compiler.measure.bench_result import UNTUNED, ModelTiming
+
+RESULTS = Path(__file__).resolve().parent / "results"
+AGAINST = ("onnxruntime", "openvino", UNTUNED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One model; times are minima in microseconds, ratios over 1 say that ours is faster."""
+
+    model: str
+    cpu: str
+    tuning_seconds: float
+    trials: int
+    failed: int
+    us: float
+    median_us: float
+    untuned_us: float
+    best_peer: str
+    ratio_to_best: float
+    untuned_ratio_to_best: float
+    gain: float  # untuned over tuned
+    median_gain: float
+
+
+def tuned(model: Path, folder: Path, duration: str) -> tuple[float, dict[str, Any]]:
+    """Tune one model and return the seconds taken and the last event, which sums up."""
+    command = [sys.executable, "-m", "compiler", "tune", str(model), "--target", "host"]
+    options = ["--threads", "1", "--log-dir", str(folder), "--time", duration, "--json"]
+    start = time.monotonic()
+    done = subprocess.run([*command, *options], stdout=subprocess.PIPE, text=True, check=True)
+    last: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return time.monotonic() - start, last
+
+
+def measured(model: Path, folder: Path, duration: str, runs: int) -> Row:
+    """Tune a model, then time it in turns with its peers and with itself untuned."""
+    seconds, last = tuned(model, folder, duration)
+    result = bench([model], against=AGAINST, threads=1, runs=runs, records=folder)
+    timing = result.models[0]
+    return _row(timing, str(result.settings["cpu"]), seconds, last)
+
+
+def _row(timing: ModelTiming, cpu: str, seconds: float, last: Mapping[str, Any]) -> Row:
+    ours = timing.timings[0]
+    best = timing.best_peer
+    gain, median_gain = timing.ratio(UNTUNED), timing.median_ratio(UNTUNED)
+    if best is None or timing.ratio_to_best is None:
+        raise click.ClickException(f"{timing.model}: no peer could run it")
+    assert ours.minimum_us is not None  # ours has run, and so has its untuned build
+    assert ours.median_us is not None
+    assert gain is not None
+    assert median_gain is not None
+    return Row(
+        model=timing.model,
+        cpu=cpu,
+        tuning_seconds=seconds,
+        trials=last["trials"],
+        failed=last["failed"],
+        us=ours.minimum_us,
+        median_us=ours.median_us,
+        untuned_us=ours.minimum_us * gain,
+        best_peer=best.engine,
+        ratio_to_best=timing.ratio_to_best,
+        untuned_ratio_to_best=timing.ratio_to_best / gain,
+        gain=gain,
+        median_gain=median_gain,
+    )
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the figures as Markdown."""
+    known = [Row(**row) for row in rows]
+    lines = [
+        "| model | trials | s a trial | untuned ms | tuned ms | gain | to the better peer "
+        "| before tuning |",
+        "|---" * 8 + "|",
+    ]
+    lines += [
+        f"| {row.model} | {row.trials} | {row.tuning_seconds / max(1, row.trials):.2f} "
+        f"| {row.untuned_us / 1e3:.3g} | {row.us / 1e3:.3g} | {row.gain:.3f} "
+        f"| {row.ratio_to_best:.2f} | {row.untuned_ratio_to_best:.2f} |"
+        for row in known
+    ]
+    if known:
+        after = geometric_mean(row.ratio_to_best for row in known)
+        before = geometric_mean(row.untuned_ratio_to_best for row in known)
+        gain = geometric_mean(row.gain for row in known)
+        lines.append(f"| geometric mean | | | | | {gain:.3f} | {after:.2f} | {before:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--name", required=True, help="Of the machine, for the results' files.")
+@click.option("--time", "duration", default="10m", show_default=True, help="Of each model.")
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--log-dir", "folder", type=click.Path(path_type=Path), default=Path("tuning_logs"))
+def main(models: tuple[Path, ...], name: str, duration: str, runs: int, folder: Path) -> None:
+    """Tune and time MODEL..., and write the results after each."""
+    results = RESULTS / f"tuned-{name}.json"
+    for model in models:
+        row = measured(model, folder, duration, runs)
+        known = json.loads(results.read_text())["rows"] if results.is_file() else []
+        others = [one for one in known if one["model"] != row.model]
+        rows = sorted([*others, asdict(row)], key=lambda one: str(one["model"]))
+        results.write_text(json.dumps({"time": duration, "rows": rows}, indent=1) + "\n")
+        results.with_suffix(".md").write_text(table(rows))
+        click.echo(table([asdict(row)]).splitlines()[2])
+
+
+if __name__ == "__main__":
+    main()
