@@ -21,7 +21,8 @@ _CHEAP_OPS = {
 }
 
 # As `compiler/kernels/elementary.py` has them; the others are calls of libm, lane by lane.
-_POLYNOMIALS = {"tirx.exp", "tirx.tanh", "tirx.erf", "tirx.sigmoid"}
+_EXPONENTIALS = {"tirx.exp", "tirx.tanh", "tirx.sigmoid"}
+_POLYNOMIALS = {*_EXPONENTIALS, "tirx.erf"}
 
 
 def root_block(sch: s_tir.Schedule) -> Any | None:
@@ -148,9 +149,18 @@ def calls_functions(sch: s_tir.Schedule, block: Any) -> bool:
 
 def calls_polynomials(sch: s_tir.Schedule, block: Any) -> bool:
     """Whether the block calls what is computed in vectors by a long chain of operations."""
+    return _calls(sch, block, _POLYNOMIALS)
+
+
+def calls_exponentials(sch: s_tir.Schedule, block: Any) -> bool:
+    """Whether one of these needs exp: nearly all of its operations wait for the one before."""
+    return _calls(sch, block, _EXPONENTIALS)
+
+
+def _calls(sch: s_tir.Schedule, block: Any, names: set[str]) -> bool:
     found: list[Any] = []
     structural.structural_walk(sch.get(block).body, (tvm.ir.Call, found.append))
-    return any(getattr(call.op, "name", "") in _POLYNOMIALS for call in found)
+    return any(getattr(call.op, "name", "") in names for call in found)
 
 
 def is_padding(sch: s_tir.Schedule, block: Any) -> bool:

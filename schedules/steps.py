@@ -113,6 +113,24 @@ def split_drawn(sch: s_tir.Schedule, loop: Any, tile: int, most: int) -> list[An
     return list(sch.split(loop, factors=[None, drawn]))
 
 
+def split_evenly(sch: s_tir.Schedule, loop: Any, inner: int, most: int | None = None) -> list[Any]:
+    """Split a loop by a divisor that is drawn, `inner` by default.
+
+    Args:
+        most: of it; the whole loop if None.
+    """
+    extent = match.extent(sch, loop)
+    if extent < 2:
+        return list(sch.split(loop, factors=[None, inner]))
+    factors = sch.sample_perfect_tile(
+        loop,
+        n=2,
+        max_innermost_factor=max(inner, most or extent),
+        decision=[extent // inner, inner],
+    )
+    return list(sch.split(loop, factors=factors))
+
+
 def mark_tails(sch: s_tir.Schedule, *loops: Any) -> None:
     """Let the last iteration of each loop have code of its own if it does less."""
     for loop in loops:

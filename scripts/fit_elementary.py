@@ -74,15 +74,15 @@ def main() -> None:
     wanted = table(lambda v: (mpmath.tanh(mpmath.sqrt(v)) / mpmath.sqrt(v) - 1) / v, s)
     weight = s / (1 + s * wanted)
     show("TANH", fit(s, wanted, weight, [0, 1, 2, 3, 4]))
-    # erf(x) = x + x * p(s), s = x**2, |x| <= 0.92
-    s = chebyshev(1e-6, 0.93**2)
+    # erf(x) = x + x * p(s), s = x**2, |x| <= 1.2
+    s = chebyshev(1e-6, 1.21**2)
     wanted = table(lambda v: mpmath.erf(mpmath.sqrt(v)) / mpmath.sqrt(v) - 1, s)
-    show("ERF_SMALL", fit(s, wanted, 1 / (1 + wanted), [0, 1, 2, 3, 4, 5]))
-    # erf(x) = 1 - exp(-x - x * p(x)), 0.92 <= x <= 3.92; error of erf in its last place
-    x = chebyshev(0.92, 3.93)
-    wanted = table(lambda v: -mpmath.log(mpmath.erfc(v)) / v - 1, x)
-    weight = table(lambda v: mpmath.erfc(v), x) * x / table(mpmath.erf, x)
-    show("ERF_LARGE", fit(x, wanted, weight, [0, 1, 2, 3, 4, 5, 6]))
+    show("ERF_SMALL", fit(s, wanted, 1 / (1 + wanted), [0, 1, 2, 3, 4, 5, 6]))
+    # erf(x) = 1 - p(x)**-8, 1.2 <= x <= 3.93; error of erf in its last place
+    x = chebyshev(1.19, 3.93)
+    wanted = table(lambda v: mpmath.erfc(v) ** (mpmath.mpf(-1) / 8), x)
+    weight = 8 * table(mpmath.erfc, x) / wanted / table(mpmath.erf, x)
+    show("ERF_LARGE", fit(x, wanted, weight, [0, 1, 2, 3, 4, 5, 6, 7]))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,32 @@ def chain_model(
     )
 
 
+def activated_model(
+    activation: str, *, filters: int, size: tuple[int, int], kernel: int, stride: int, group: int
+) -> onnx.ModelProto:
+    """x -> convolution -> convolution -> `activation`, times its operand -> pointwise -> y."""
+    node = helper.make_node
+    pads, strides = [kernel // 2] * 4, [stride, stride]
+    channels = 16
+    shape = [1 + (extent + 2 * (kernel // 2) - kernel) // stride for extent in size]
+    return make_model(
+        [
+            node("Conv", ["x", "w0"], ["c0"], name="stem"),
+            node("Conv", ["c0", "w1"], ["c1"], pads=pads, strides=strides, group=group),
+            node(activation, ["c1"], ["a1"], name="activation"),
+            node("Mul", ["c1", "a1"], ["m1"], name="product"),
+            node("Conv", ["m1", "w2"], ["y"], name="last"),
+        ],
+        inputs={"x": ("float32", [1, 3, *size])},
+        outputs={"y": ("float32", [1, 8, *shape])},
+        constants={
+            "w0": weights(channels, 3, 1, 1, seed=0),
+            "w1": weights(filters, channels // group, kernel, kernel, seed=1),
+            "w2": weights(8, filters, 1, 1, seed=2),
+        },
+    )
+
+
 def channels_last_model(channels: int = 8) -> onnx.ModelProto:
     """x -> depthwise -> channels last -> normalisation -> channels second -> pointwise -> y."""
     node = helper.make_node

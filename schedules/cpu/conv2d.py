@@ -11,13 +11,18 @@ from tvm.tirx import PrimFunc
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.cpu.register_tile import (
+    BLOCK_TILES,
     FLOAT_BYTES,
+    Tile,
     choose_dividing_tile,
     choose_scalar_tile,
     choose_tile,
     convolution_in_registers,
 )
 from schedules.fused import FusedSum, fused_sum
+
+# Vectors of output channels in a tile that is drawn.
+MOST_BLOCKS = max(BLOCK_TILES)
 
 
 def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -28,6 +33,8 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     after:  parallel n, part of o, chunk of y: (pad the rows needed;
               for o/tile, y, x/tile: (for c, ky, kx: unrolled o, x: vectorized lane: acc;
                            for x, vectorized lane: epilogue))
+    dear:   as before, but for o/tile, y: (for x/tile: (acc; store sums);
+              for o, vectorized x, lane: epilogue), a span of x at a time where nothing is padded
     """
     kernel = fused_sum(func, role=roles.CONV2D, before=roles.PAD)
     if kernel is None or len(match.axis_extents(kernel.sch, kernel.epilogue)) not in (4, 5):
@@ -38,65 +45,131 @@ def conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
 
 def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     sch, conv, epilogue = kernel.sch, kernel.main, kernel.epilogue
-    _, groups, blocks, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
-    _, channels, _, width, *out_block = match.axis_extents(sch, epilogue)
+    _, groups, _, rows, columns, lanes = match.axis_extents(sch, conv)[:6]
+    out_block = match.axis_extents(sch, epilogue)[4:]
     registers = spec.vector.register_count
     by_lane = spec.vector.multiplies_by_lane and match.axis_extents(sch, conv)[-1] == lanes
     by_scalar = spec.vector.multiplies_by_scalar
-    if channels * (out_block or [1])[0] != groups * blocks * lanes:
-        tile = choose_dividing_tile(blocks, columns, width, registers)
-    elif by_scalar:
-        vectors = max(1, lanes // spec.lanes(dtype_bits=32))
-        tile = choose_scalar_tile(blocks, columns, registers, vectors)
-    else:
-        tile = choose_tile(blocks, columns, registers, by_lane=by_lane)
+    tile = _tile(kernel, spec, by_lane=by_lane)
     store = sch.cache_write(conv, 0, "local")
-    positions = match.axis_extents(sch, epilogue)[2:4]
-    if positions[0] != rows:  # pointwise: all positions are one row
-        steps.flatten_axes(sch, epilogue, 2, 2)
-    batch, channel, *position = sch.get_loops(epilogue)
-    lane = [position.pop()] if out_block else []
-    if len(position) == 1 or match.extent(sch, position[0]) != rows:
-        position = sch.split(steps.fuse_loops(sch, position), factors=[1, None])
-    row, column = position
-    outer_column, inner_column = steps.split_drawn(sch, column, tile.columns, registers)
-    steps.mark_tails(sch, outer_column)
+    batch, channel, row, column, *lane = _loops(kernel)
+    # Where the epilogue calls exp or the like, sums of a row are stored first: it then takes
+    # several vectors at a time, whose steps do not wait for each other.
+    dear = bool(out_block) and match.calls_exponentials(sch, epilogue)
+    tiled = [column] if dear else _tiles(sch, column, tile.columns, registers)
     outermost = [batch]
     grouped = groups > 1 and bool(out_block)
-    if out_block:
-        if grouped:
-            group, channel = sch.split(channel, factors=[groups, None])
-            outermost.append(group)
-        block_tile = tile.blocks * lanes // out_block[0]
-        outer_channel, block = sch.split(channel, factors=[None, block_tile])
-        inner = (block, inner_column, lane[0])
-    else:
-        outer_channel, block, one = sch.split(channel, factors=[None, tile.blocks, lanes])
-        # Positions innermost: outputs lie together there. Where some lanes are padding, lanes
-        # innermost: then whole vectors are stored or none, without a test for each element.
-        whole_blocks = channels == groups * blocks * lanes
-        inner = (block, one, inner_column) if whole_blocks else (block, inner_column, one)
+    if grouped:
+        group, channel = sch.split(channel, factors=[groups, None])
+        outermost.append(group)
+    outer_channel, *inner = _channel_tile(kernel, channel, tile.blocks, tiled[-1], lane)
     items = prod(match.extent(sch, loop) for loop in outermost)
     together = chunk_rows(kernel, rows, items, spec) if pads_rows(kernel) else 1
-    chunk, row = sch.split(row, factors=[None, together])
+    chunk, row = steps.split_evenly(sch, row, together)
     outermost += [outer_channel, chunk]
     below = []
     if pads_rows(kernel):
-        chunks = items * match.extent(sch, chunk)
-        parts = _channel_parts(match.extent(sch, outer_channel), chunks, spec)
-        outermost[-2], outer_channel = sch.split(outer_channel, factors=[parts, None])
+        tiles = match.extent(sch, outer_channel)
+        parts = _channel_parts(tiles, items * match.extent(sch, chunk), spec)
+        outermost[-2], outer_channel = steps.split_evenly(sch, outer_channel, tiles // parts)
         below = [outer_channel]
-    sch.reorder(*outermost, *below, row, outer_column, *inner)
+    elif dear:
+        span, column = steps.split_evenly(sch, column, _span(columns, tile.blocks * lanes, spec))
+        outermost.append(span)
+        inner[1] = column
+    sch.reorder(*outermost, *below, row, *tiled[:-1], *inner)
     # Groups have a loop of their own until all is moved: TVM does not see them in a fused one.
     shared = chunk if grouped else sch.fuse(*outermost)
-    for moved in (store, conv):
-        sch.compute_at(moved, outer_column, preserve_unit_loops=True)
+    sch.compute_at(store, row if dear else tiled[0], preserve_unit_loops=True)
+    if dear:
+        tiled = _tile_row(sch, store, tile.columns, registers)
+    sch.compute_at(conv, tiled[0], preserve_unit_loops=True)
     place_copy(kernel, shared)
     sch.parallel(sch.fuse(*outermost) if grouped else shared)
-    sch.vectorize(inner[-1])
-    depth = len(sch.get_loops(epilogue)) - len(inner)
+    if dear:
+        whole = sch.fuse(*inner[1:])
+        vectors = steps.function_lanes(sch, epilogue, match.extent(sch, whole), out_block[0])
+        steps.vectorize_with_tail(sch, whole, vectors)
+    else:
+        sch.vectorize(inner[-1])
+    # Above a tile: of a row that is tiled apart there are three loops below, else all axes.
+    depth = len(sch.get_loops(store)) - (3 if dear else len(match.axis_extents(sch, store)))
     convolution_in_registers(sch, conv, depth, by_lane=by_lane, by_scalar=by_scalar)
     steps.unroll_tile(sch, store, depth)
+
+
+def _tile(kernel: FusedSum, spec: TargetSpec, *, by_lane: bool) -> Tile:
+    sch, registers = kernel.sch, spec.vector.register_count
+    _, groups, blocks, _, columns, lanes = match.axis_extents(sch, kernel.main)[:6]
+    _, channels, _, width, *out_block = match.axis_extents(sch, kernel.epilogue)
+    if channels * (out_block or [1])[0] != groups * blocks * lanes:
+        return choose_dividing_tile(blocks, columns, width, registers)
+    if spec.vector.multiplies_by_scalar:
+        vectors = max(1, lanes // spec.lanes(dtype_bits=32))
+        return choose_scalar_tile(blocks, columns, registers, vectors)
+    return choose_tile(blocks, columns, registers, by_lane=by_lane)
+
+
+def _loops(kernel: FusedSum) -> list[Any]:
+    """The epilogue's loops: batch, channel, row, column, and lane of blocked data.
+
+    Of a pointwise convolution all positions are one row, as they are in its sums.
+    """
+    sch, epilogue = kernel.sch, kernel.epilogue
+    rows = match.axis_extents(sch, kernel.main)[3]
+    is_blocked = len(match.axis_extents(sch, epilogue)) == 5
+    if match.axis_extents(sch, epilogue)[2] != rows:
+        steps.flatten_axes(sch, epilogue, 2, 2)
+    batch, channel, *position = sch.get_loops(epilogue)
+    lane = [position.pop()] if is_blocked else []
+    if len(position) == 1 or match.extent(sch, position[0]) != rows:
+        position = sch.split(steps.fuse_loops(sch, position), factors=[1, None])
+    return [batch, channel, *position, *lane]
+
+
+def _channel_tile(
+    kernel: FusedSum, channel: Any, blocks: int, column: Any, lane: list[Any]
+) -> list[Any]:
+    """Split the channels; return the loop over tiles and those in one, columns among them."""
+    sch = kernel.sch
+    lanes = match.axis_extents(sch, kernel.main)[5]
+    if lane:
+        parts = lanes // match.extent(sch, lane[0])
+        return [
+            *steps.split_evenly(sch, channel, blocks * parts, MOST_BLOCKS * parts),
+            column,
+            *lane,
+        ]
+    if match.extent(sch, channel) % (blocks * lanes) == 0:
+        channel, one = sch.split(channel, factors=[None, lanes])
+        outer, block = steps.split_evenly(sch, channel, blocks, MOST_BLOCKS)
+        # Positions innermost: outputs lie together there.
+        return [outer, block, one, column]
+    # Where some lanes are padding, lanes innermost: then whole vectors are stored or none, without
+    # a test for each element.
+    outer, block, one = sch.split(channel, factors=[None, blocks, lanes])
+    return [outer, block, column, one]
+
+
+def _tiles(sch: s_tir.Schedule, column: Any, tile: int, registers: int) -> list[Any]:
+    """Split a loop over columns into tiles, the last of which may be smaller."""
+    outer, inner = steps.split_drawn(sch, column, tile, registers)
+    steps.mark_tails(sch, outer)
+    return [outer, inner]
+
+
+def _tile_row(sch: s_tir.Schedule, store: Any, tile: int, registers: int) -> list[Any]:
+    """Tile the columns of a row of sums that is stored; return the loops over tiles and in one."""
+    *_, block, row, column, lane = sch.get_loops(store)
+    outer, inner = _tiles(sch, column, tile, registers)
+    sch.reorder(row, outer, block, inner, lane)
+    return [outer, inner]
+
+
+def _span(columns: int, channels: int, spec: TargetSpec) -> int:
+    """Positions of a plane whose sums are stored before the epilogue: half of the first cache."""
+    most = spec.cache.l1d_bytes // 2 // (channels * FLOAT_BYTES)
+    return steps.largest_divisor(columns, max(1, most))
 
 
 def pads_rows(kernel: FusedSum) -> bool:

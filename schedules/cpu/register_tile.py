@@ -19,7 +19,7 @@ FLOAT_BYTES = 4
 # Vectors of weights that are loaded before they are used, where inputs are lanes of registers.
 WEIGHTS_IN_FLIGHT = 2
 # Vectors of output in a tile; many only where there are few positions.
-BLOCK_TILES = (1, 2, 3, 4, 6, 8)
+BLOCK_TILES = (1, 2, 3, 4, 5, 6, 8)
 # Pointers and loop of a step of the reduction, of which LLVM unrolls some.
 STEP_INSTRUCTIONS = 1
 # What a last tile with code of its own costs: LLVM keeps addresses for both in memory. Measured on

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from onnx import helper
 
-from tests.blocked_models import grouped_model, parts_model
+from tests.blocked_models import activated_model, grouped_model, parts_model
 from tests.differential.agreement import EXAMPLES, Case, for_all, node_case
 from tests.onnx_models import make_model, weights
 
@@ -130,6 +130,25 @@ def blocked_groups(draw: st.DrawFn) -> Case:
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_groups_in_blocked_layout(examples: int) -> None:
     for_all(blocked_groups(), examples)
+
+
+@st.composite
+def activated_convolutions(draw: st.DrawFn) -> Case:
+    """Sums of a row or of a span of positions are stored before exp and the like is computed."""
+    kernel, stride = draw(st.sampled_from([1, 1, 3])), draw(st.integers(1, 2))
+    filters, group = draw(st.sampled_from([8, 16, 40, 64])), draw(st.sampled_from([1, 1, 2]))
+    size = draw(st.integers(3, 30)), draw(st.integers(3, 30))
+    activation = draw(st.sampled_from(["Sigmoid", "Tanh", "Erf"]))
+    model = activated_model(
+        activation, filters=filters, size=size, kernel=kernel, stride=stride, group=group
+    )
+    text = f"{activation} of {filters} x {size}, kernel {kernel}, stride {stride}, group {group}"
+    return Case(text, model, tolerance=TOLERANCE, threads=draw(st.integers(1, 2)))
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_activations_of_blocked_convolutions(examples: int) -> None:
+    for_all(activated_convolutions(), examples)
 
 
 @st.composite

@@ -12,7 +12,7 @@ from compiler.relax_program import extract_program
 from compiler.scheduling import distinct_workloads
 from compiler.stages.operators.winograd import TileGrid, winograd_conv2d
 from tests import signatures
-from tests.blocked_models import chain_model, grouped_model
+from tests.blocked_models import activated_model, chain_model, grouped_model
 from tests.lowered import apply_rule, loaded, staged
 
 Golden = Callable[[str], None]
@@ -36,6 +36,17 @@ def _kernels(model: Model) -> dict[str, object]:
 def test_blocked(golden: Golden, rule: str, kernel: int, after_depthwise: str) -> None:
     functions = list(_kernels(loaded(chain_model(after_depthwise=after_depthwise))).values())
     schedule = apply_rule(rule, functions[kernel])
+    assert schedule is not None
+    golden(schedule.mod["main"].script())
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_activated(golden: Golden, kernel: int) -> None:
+    model = activated_model("Sigmoid", filters=16, size=(4, 6), kernel=kernel, stride=1, group=1)
+    function = next(
+        func for name, func in _kernels(loaded(model)).items() if name.startswith("conv2d_sigmoid")
+    )
+    schedule = apply_rule("conv2d", function)
     assert schedule is not None
     golden(schedule.mod["main"].script())
 

@@ -41,8 +41,10 @@ def scheduled(
 
 def test_draws_are_what_the_rule_left_open() -> None:
     _, _, _, _, schedule = scheduled(conv_net_model(), "conv2d_add_relu", fixed_spec())
-    (draw,) = draws(schedule)
+    draw, *others = draws(schedule)
     assert draw.kind == "SampleCategorical"
+    # Vectors of channels in a tile, rows and tiles of channels of a work item.
+    assert {other.kind for other in others} == {"SamplePerfectTile"}
     assert draw.choices == tuple(range(8))
     assert draw.values == (1, 2, 3, 4, 5, 6, 7, 8)  # columns of a row of eight
     assert (draw.decision, draw.value) == (7, 8)
@@ -65,7 +67,7 @@ def test_factors_of_a_perfect_tile() -> None:
 def test_another_decision_is_all_that_changes() -> None:
     _, _, _, func, schedule = scheduled(conv_net_model(), "conv2d_add_relu", fixed_spec())
     before, kernel = trace_json(schedule), tvm_ffi.structural_hash(func)
-    (draw,) = draws(schedule)
+    draw, *_ = draws(schedule)
     same = with_decisions(func, schedule, {draw.step: draw.decision})
     assert tvm_ffi.structural_equal(same.mod, schedule.mod)
     changed = with_decisions(func, schedule, {draw.step: 2})
@@ -103,19 +105,20 @@ def test_every_decision_computes_the_same(
         return native(draw_operands(program, name), result_types(program, name))
 
     expected = results(schedule, "default")
-    draw = draws(schedule)[-1]
-    for pick in picks:
-        choice: Decision = draw.choices[pick]
-        made = results(with_decisions(func, schedule, {draw.step: choice}), f"pick{pick}")
-        for ours, other in zip(made, expected, strict=True):
-            # A tile decides what is computed side by side, not in which order a sum is added up.
-            np.testing.assert_allclose(ours, other, rtol=1e-6, atol=1e-6)
+    for number, draw in enumerate(draws(schedule)):
+        for pick in picks:
+            choice: Decision = draw.choices[pick % len(draw.choices)]
+            changed = with_decisions(func, schedule, {draw.step: choice})
+            made = results(changed, f"draw{number}pick{pick}")
+            for ours, other in zip(made, expected, strict=True):
+                # A tile decides what is computed side by side, not the order of a sum.
+                np.testing.assert_allclose(ours, other, rtol=1e-6, atol=1e-6)
 
 
 def test_a_record_keeps_the_decision() -> None:
     spec = fixed_spec()
     _, name, count, func, schedule = scheduled(conv_net_model(), "conv2d_add_relu", spec)
-    (draw,) = draws(schedule)
+    draw, *_ = draws(schedule)
     changed = with_decisions(func, schedule, {draw.step: 3})
     kept = record(1.0, workload=workload_hash(func), kernel=name, trace=trace_json(changed))
     assert ("SampleCategorical", 3) in decisions(kept)
