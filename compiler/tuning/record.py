@@ -27,6 +27,8 @@ class Measurement:
     values: tuple[float, ...]
     runner: str  # "native", "emulator", "rpc"
     conditions: str = ""  # the machine by its own words, and how it was measured
+    # What the default schedule took when both were measured in turns; None: measured alone.
+    reference: float | None = None
 
     @property
     def typical(self) -> float:
@@ -58,12 +60,17 @@ class ScheduleRecord:
     @property
     def trace_id(self) -> str:
         """Equal for equal schedules."""
-        return hashlib.sha256(_canonical(self.trace).encode()).hexdigest()[:12]
+        return trace_id(self.trace)
 
     @property
     def is_usable(self) -> bool:
         """Whether a build may use it: it was checked and measured."""
         return self.outcome == "passed" and bool(self.measurement.values)
+
+
+def trace_id(trace: list[Any]) -> str:
+    """Return a name of a schedule: equal for equal steps and decisions."""
+    return hashlib.sha256(_canonical(trace).encode()).hexdigest()[:12]
 
 
 def decisions(record: ScheduleRecord) -> list[tuple[str, Any]]:
@@ -125,6 +132,8 @@ def _record(content: dict[str, Any]) -> ScheduleRecord:
         **content,
     )
     _require(all(0 < value < math.inf for value in values), "a value that is no positive number")
+    reference = record.measurement.reference
+    _require(reference is None or 0 < reference < math.inf, "a reference that is no time")
     _require(record.measurement.unit in get_args(Unit), "an unknown unit")
     _require(record.outcome in get_args(Outcome), "an unknown outcome")
     texts = (record.workload, record.kernel, record.rule, record.reason, record.measurement.runner)

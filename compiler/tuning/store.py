@@ -59,13 +59,18 @@ def best_schedules(records: Iterable[ScheduleRecord]) -> dict[str, ScheduleRecor
 _NEVER_AGAIN = ("wrong-numbers", "crashed")
 
 
-def rank(record: ScheduleRecord) -> tuple[bool, float, str]:
+def rank(record: ScheduleRecord) -> tuple[bool, bool, float, str]:
     """Return what orders records of one workload, best first.
 
-    Times on the machine itself come before counted instructions, which only stand for them; the id
-    decides between equals.
+    Times on the machine itself come before counted instructions, which only stand for them. What
+    was measured in turns with the default schedule comes before what was measured alone, which a
+    lucky moment may have made fast, and is judged by its share of the default's time: the machine
+    may have been slower that day. The id decides between equals.
     """
-    return record.measurement.unit != "us", record.measurement.typical, record.id
+    measured = record.measurement
+    alone = measured.reference is None
+    figure = measured.typical / (measured.reference or 1.0)
+    return measured.unit != "us", alone, figure, record.id
 
 
 def _stale_keys(folder: Path, key: TargetKey) -> tuple[TargetKey, ...]:
