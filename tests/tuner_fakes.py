@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from math import prod
+from math import log2, prod
 from typing import Any
 
-import numpy as np
 import onnx
 
 from compiler.errors import NotRunnableError
@@ -55,7 +54,7 @@ def best_at(wanted: float) -> Cost:
     """A cost that is least, 100, where every draw stands for `wanted`."""
 
     def cost(_task: TuningTask, trace: list[Any]) -> float:
-        return 100.0 + 10.0 * sum(abs(np.log2(value) - np.log2(wanted)) for value in drawn(trace))
+        return 100.0 + 10.0 * sum(abs(log2(value / wanted)) for value in drawn(trace))
 
     return cost
 

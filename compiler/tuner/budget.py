@@ -8,6 +8,7 @@ nothing and with every point of its space that was tried.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -59,8 +60,8 @@ class Progress:
             return 0.0
         before = self.best[max(0, len(self.best) - 1 - WINDOW)]
         recent = max(0.0, 1.0 - self.best[-1] / before)
-        hoped = HOPE * untried_share * 0.5 ** (self.barren / HALF_LIFE)
-        return self.time * max(hoped, recent * 0.5 ** (self.barren / WINDOW))
+        hoped = HOPE * untried_share * math.pow(0.5, self.barren / HALF_LIFE)
+        return self.time * max(hoped, recent * math.pow(0.5, self.barren / WINDOW))
 
 
 def next_task(

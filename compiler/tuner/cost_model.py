@@ -113,10 +113,10 @@ class CostModel:
 
 def spearman(one: np.ndarray, other: np.ndarray) -> float:
     """Return the rank correlation of two rows of numbers; 0 if either is constant."""
-    ranks = [_ranks(values) for values in (one, other)]
-    if any(float(np.ptp(rank)) == 0 for rank in ranks):
+    first, second = _ranks(one), _ranks(other)
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(np.stack([first, second]))[0, 1])
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Any
 
 import numpy as np
 
@@ -41,13 +42,13 @@ def features(space: Space, point: Point, task: TuningTask, facts: TaskFacts) -> 
     return np.concatenate([row, _task_row(task, facts, point.sketch)])
 
 
-def _logs(draw: object, decision: object) -> list[float]:
+def _logs(draw: Any, decision: Any) -> list[float]:
     """Logarithms of what a decision stands for, the innermost factor first."""
-    kind, choices, values = draw.kind, draw.choices, draw.values  # type: ignore[attr-defined]
-    value = values[choices.index(decision)] if decision in choices else decision
-    if kind == "SamplePerfectTile":
+    known = decision in draw.choices
+    value = draw.values[draw.choices.index(decision)] if known else decision
+    if draw.kind == "SamplePerfectTile":
         return [math.log2(factor) for factor in reversed(value)][:_FACTORS]
-    if kind == "SampleCategorical":
+    if draw.kind == "SampleCategorical":
         return [math.log2(max(value, 0) + 1)]  # 0 is a choice of unrolled steps
     return [float(value)]
 

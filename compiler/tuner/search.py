@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -100,6 +100,20 @@ class TaskSearch:
                     )
                     self.passed[name] = tried
         return len(self.passed)
+
+    def locate(self) -> None:
+        """Find the points of what is known again: the space has grown."""
+        for name, tried in self.passed.items():
+            if tried.point is None:
+                self.passed[name] = replace(tried, point=self._know(name, tried.trace))
+
+    def reject(self, names: Iterable[str]) -> None:
+        """Take it that no build uses these schedules, however fast they were measured."""
+        for name in names:
+            self.proposed.add(name)
+            self.failed.add(name)
+            if name != self.default_id:
+                self.passed.pop(name, None)
 
     def _know(self, name: str, trace: list[Any]) -> Point | None:
         self.proposed.add(name)

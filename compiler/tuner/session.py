@@ -158,6 +158,7 @@ class TuningSession:
         search.default_proposal()
         known = self._known.of(task.workload)
         count = search.know(known, self._unit)
+        search.reject(self._known.rejected_of(task.workload))
         if search.default is not None and search.best is not None:
             one.progress.start(search.default.value, search.best.value, count)
             if self._learns_known:
@@ -195,7 +196,7 @@ class TuningSession:
         total = sum(other.progress.time for other in self._tasks.values())
         if one.is_fallback and one.progress.time >= _WIDENED_SHARE * total:
             one.search.space.widen(self._found)
-            one.search.know(self._known.of(one.task.workload), self._unit)
+            one.search.locate()
         others = [other.search for other in self._tasks.values() if other is not one]
         seed(one.search, self._sources, siblings=others)
         if one.search.seeds:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from random import Random
 from typing import Any
 
 from compiler.tuner.tasks import DefaultSchedule, TaskList
@@ -93,12 +93,12 @@ class Space:
             for decisions in product(*(draw.choices for draw in sketch.draws)):
                 yield Point(number, decisions)
 
-    def random(self, rng: random.Random) -> Point:
+    def random(self, rng: Random) -> Point:
         number = rng.randrange(len(self._sketches))
         draws = self._sketches[number].draws
         return Point(number, tuple(rng.choice(draw.choices) for draw in draws))
 
-    def mutated(self, point: Point, rng: random.Random) -> Point:
+    def mutated(self, point: Point, rng: Random) -> Point:
         """Return a neighbour: one decision differs, more often by a little than by much."""
         draws = self._sketches[point.sketch].draws
         if not draws:
@@ -108,7 +108,7 @@ class Space:
         decisions[position] = _other(draws[position].choices, decisions[position], rng)
         return Point(point.sketch, tuple(decisions))
 
-    def crossed(self, one: Point, other: Point, rng: random.Random) -> Point:
+    def crossed(self, one: Point, other: Point, rng: Random) -> Point:
         """Return a child of two points of a sketch: each decision from either parent."""
         if one.sketch != other.sketch:
             return self.mutated(one, rng)
@@ -165,7 +165,7 @@ def _plain(decision: Any) -> Decision:
     return tuple(decision) if isinstance(decision, list) else decision
 
 
-def _other(choices: Sequence[Decision], current: Decision, rng: random.Random) -> Decision:
+def _other(choices: Sequence[Decision], current: Decision, rng: Random) -> Decision:
     """Another choice; half of the time one of the two beside the current one."""
     if current in choices and rng.random() < 0.5:
         position = choices.index(current) + rng.choice((-1, 1))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.tuner.search import Tried
 from compiler.tuner.trial import Built, Candidate, Measured, TrialRunner, TuningTask
-from compiler.tuning.folder import Line, read_lines
-from compiler.tuning.record import Measurement, Outcome, ScheduleRecord
+from compiler.tuning.folder import read_lines
+from compiler.tuning.record import Measurement, Outcome, ScheduleRecord, Verdict
 from compiler.tuning.target_key import TargetKey
 from compiler.tuning.writer import RecordWriter
 
@@ -69,7 +68,7 @@ class TrialLog:
             reason=reason,
             measurement=Measurement(
                 unit=self.runner.unit,
-                values=values,
+                values=tuple(float(value) for value in values),
                 runner=self.runner.name,
                 conditions=self.runner.conditions,
                 reference=reference,
@@ -86,22 +85,27 @@ class KnownRecords:
 
     own: tuple[ScheduleRecord, ...]
     others: tuple[ScheduleRecord, ...]
+    rejected: frozenset[tuple[str, str]] = frozenset()  # (workload, trace_id), of this target
 
     def of(self, workload: str) -> list[ScheduleRecord]:
         return [record for record in self.own if record.workload == workload]
+
+    def rejected_of(self, workload: str) -> set[str]:
+        """Schedules, by trace_id, that made a whole model slower."""
+        return {name for other, name in self.rejected if other == workload}
 
 
 def known_records(folder: Path, key: TargetKey) -> KnownRecords:
     """Read a folder of records; one that is not there has none."""
     if not folder.is_dir():
         return KnownRecords(own=(), others=())
-    own, others = [], []
-    for record in _schedules(read_lines(folder)):
-        (own if record.target.fingerprint == key.fingerprint else others).append(record)
-    return KnownRecords(own=tuple(own), others=tuple(others))
-
-
-def _schedules(lines: Iterable[Line]) -> Iterable[ScheduleRecord]:
-    for line in lines:
-        if isinstance(line.record, ScheduleRecord):
-            yield line.record
+    own: list[ScheduleRecord] = []
+    others: list[ScheduleRecord] = []
+    rejected: set[tuple[str, str]] = set()
+    for record in (line.record for line in read_lines(folder)):
+        is_own = record is not None and record.target.fingerprint == key.fingerprint
+        if isinstance(record, ScheduleRecord):
+            (own if is_own else others).append(record)
+        elif isinstance(record, Verdict) and record.trace_id and is_own:
+            rejected.add(record.candidate)
+    return KnownRecords(own=tuple(own), others=tuple(others), rejected=frozenset(rejected))
