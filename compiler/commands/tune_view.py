@@ -157,12 +157,14 @@ class _Row:
 
 def figure(value: float, unit: Unit) -> str:
     """Return a value of one kernel call with its unit."""
-    return f"{value:,.1f} us" if unit == "us" else f"{value:,.0f} instructions"
+    if unit == "instructions":
+        return f"{value:,.0f} instructions"
+    return f"{value:,.1f} us" if value >= 10 else f"{value:.3f} us"
 
 
 def _ended(event: TaskEnded) -> str:
     if event.default is None:
-        return f"{event.kernel}: its default schedule could not be measured"
+        return f"{event.kernel}: not tuned: {event.reason or 'its default could not be measured'}"
     kept = "the default stays" if event.is_default else f"{event.gain:.2f} times the default"
     return f"{event.kernel}: done, {kept}"
 

@@ -74,6 +74,6 @@ def next_task(
     """
     gains = [one.expected_gain(share) for one, share in zip(progress, untried, strict=True)]
     total = sum(one.time for one in progress)
-    if not gains or total <= 0.0 or sum(gains) < stop_gain * total:
+    if sum(gains) <= 0.0 or sum(gains) < stop_gain * total:
         return None
     return max(range(len(gains)), key=gains.__getitem__)

@@ -104,6 +104,7 @@ class TaskEnded:
     failed: int
     best_seed: str  # where the best seed came from
     seed_gain: float | None  # default / best seed, as first measured
+    reason: str = ""  # why nothing could be tried
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

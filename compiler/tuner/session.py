@@ -24,7 +24,7 @@ from compiler.tuner.task_state import TaskState, fresh_state
 from compiler.tuner.tasks import TaskList
 from compiler.tuner.transfer import Source, seed
 from compiler.tuner.trial import TuningTask
-from compiler.tuner.trial_line import Broken, FinalEnded, TrialLine, TrialResult
+from compiler.tuner.trial_line import Broken, FinalEnded, NoDataError, TrialLine, TrialResult
 from compiler.tuner.trial_log import KnownRecords
 from compiler.tuning.record import Unit
 from compiler.tuning.store import best_schedules
@@ -178,7 +178,10 @@ class TuningSession:
 
     def _chosen(self) -> TaskState | None:
         """The task where the next trials gain most; None if all gain too little."""
-        if any(one.search.default is None and one.in_flight for one in self._tasks.values()):
+        if any(
+            one.search.default is None and one.in_flight and not one.is_over
+            for one in self._tasks.values()
+        ):
             return None  # what share each task has is not known yet
         tasks = [one for one in self._tasks.values() if one.search.default is not None]
         untried = [one.search.untried_share if one.is_open else 0.0 for one in tasks]
@@ -220,10 +223,17 @@ class TuningSession:
     def _take_broken(self, ended: Broken) -> None:
         one = self._tasks[ended.task.workload]
         one.in_flight = max(0, one.in_flight - 1)
-        if isinstance(ended.error, NotRunnableError):
+        if isinstance(ended.error, NoDataError):
+            self._give_up(one, str(ended.error))
+        elif isinstance(ended.error, NotRunnableError):
             self._broken = ended.error
         elif not isinstance(ended.error, InterruptedError):
             raise ended.error
+
+    def _give_up(self, one: TaskState, reason: str) -> None:
+        """Nothing of a task can be checked: it keeps its default."""
+        if not one.is_over:
+            self._end(one, None, reason)
 
     def _take_trial(self, one: TaskState, ended: TrialResult) -> None:
         proposal, record = ended.proposal, ended.record
@@ -336,13 +346,13 @@ class TuningSession:
             in_turns=True,
         )
 
-    def _end(self, one: TaskState, result: FinalResult | None) -> None:
+    def _end(self, one: TaskState, result: FinalResult | None, reason: str = "") -> None:
         one.is_over = True
         one.kernels.clear()
         self._line.forget(one.task)
         if result is not None:
             one.progress.best = [result.default, result.best]
-        self._tell(one.end_event(result, self._unit))
+        self._tell(one.end_event(result, self._unit, reason))
 
     @property
     def _spent(self) -> Spent:

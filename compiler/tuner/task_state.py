@@ -89,8 +89,12 @@ class TaskState:
             elapsed_s=elapsed_s,
         )
 
-    def end_event(self, result: FinalResult | None, unit: Unit) -> TaskEnded:
-        """What came out; of no result, by single readings: the finals did not take place."""
+    def end_event(self, result: FinalResult | None, unit: Unit, reason: str = "") -> TaskEnded:
+        """What came out; of no result, by single readings: the finals did not take place.
+
+        Args:
+            reason: why nothing could be tried.
+        """
         default, best = self.search.default, self.search.best
         first = default.value if default else None
         lowest = best.value if best else None
@@ -109,6 +113,7 @@ class TaskState:
             failed=self.failed,
             best_seed=self.best_seed,
             seed_gain=first / seed_value if first and seed_value else None,
+            reason=reason,
         )
 
 

@@ -53,6 +53,10 @@ class Broken:
 Ended = TrialResult | FinalEnded | Broken
 
 
+class NoDataError(Exception):
+    """What a task's kernel should compute is not known: its candidates cannot be checked."""
+
+
 class TrialLine:
     """Feeds a builder and, from its results, a runner, each by threads of its own.
 
@@ -71,7 +75,7 @@ class TrialLine:
         self._ended: SimpleQueue[Ended] = SimpleQueue()
         self._measuring = ThreadPoolExecutor(runner.slots, thread_name_prefix="measure")
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="operands")
-        self._data: dict[str, Future[KernelData]] = {}
+        self._futures: dict[str, Future[KernelData]] = {}
         self.in_flight = 0
 
     def __enter__(self) -> TrialLine:
@@ -106,12 +110,18 @@ class TrialLine:
 
     def forget(self, task: TuningTask) -> None:
         """The task is over: its operands need no memory any more."""
-        self._data.pop(task.workload, None)
+        self._futures.pop(task.workload, None)
 
     def _data_future(self, task: TuningTask) -> Future[KernelData]:
-        if task.workload not in self._data:
-            self._data[task.workload] = self._drawing.submit(self._data_of, task)
-        return self._data[task.workload]
+        if task.workload not in self._futures:
+            self._futures[task.workload] = self._drawing.submit(self._data_of, task)
+        return self._futures[task.workload]
+
+    def _data(self, task: TuningTask) -> KernelData:
+        try:
+            return self._data_future(task).result()
+        except Exception as cause:  # of this task, whatever it is: others can go on
+            raise NoDataError(str(cause) or type(cause).__name__) from cause
 
     def _built(self, proposal: Proposal, building: Future[Built]) -> None:
         """In a thread of the builder."""
@@ -136,7 +146,7 @@ class TrialLine:
         return TrialResult(proposal=proposal, record=record, kernel=None)
 
     def _measured(self, proposal: Proposal, kernel: CompiledKernel) -> Ended:
-        data = self._data_future(proposal.candidate.task).result()
+        data = self._data(proposal.candidate.task)
         began = time.monotonic()
         measured = self._runner.measure(kernel, data)
         record = self._log.write(proposal.candidate, measured)
@@ -159,7 +169,7 @@ class TrialLine:
             made = {name: job.result().kernel for name, job in jobs.items()}
             return [kernels.get(one.trace_id) or made[one.trace_id] for one in finalists]
 
-        data = self._data_future(search.task).result()
+        data = self._data(search.task)
         result = run_final(search, built, data, self._runner, self._log)
         return FinalEnded(task=search.task, result=result)
 

@@ -153,14 +153,15 @@ def _open_bench(
     exact: bool,
     precision: Precision,
 ) -> Bench:
-    from compiler.tuner.kernel_data import kernel_data
+    from compiler.tuner.kernel_data import KernelDataSource
 
     jobs = options.jobs or placement.count
     builder = open_builder(spec, exact=exact, precision=precision, jobs=jobs, placement=placement)
+    source = KernelDataSource(options.seed, precision=precision, cpus=placement.building)
     return Bench(
         builder=stack.enter_context(builder),
         runner=runner,
-        data_of=lambda task: kernel_data(task, options.seed),
+        data_of=stack.enter_context(source).data,
         depth=jobs + runner.slots + 1,
     )
 
