@@ -31,6 +31,7 @@ VERBS = {
     "bench": "Time models beside onnxruntime and OpenVINO.",
     "profile": "Time each kernel of a compiled library against the machine's peak.",
     "logs": "List, check, merge and exchange tuning records.",
+    "farm": "Show the boards that a tracker has.",
     "quantize": "Make a float ONNX file compute in 8-bit integers.",
     "demo": "Compile and check a small trained model.",
 }
