@@ -16,7 +16,7 @@ from compiler.toolchain import find_toolchain, run_tool
 INSTRUCTIONS = "count_instructions"  # one number: all of them
 # All; those that use a z register of SVE; those that use a vector of Advanced SIMD. AArch64 only.
 VECTORS = "count_vectors"
-MARKS = "count_marks"  # all of them, at each call of `tunesmith_mark`; see programs/trial_call.h
+MARKS = "count_marks"  # all of them, at each call of `tunesmith_mark`; see programs/trial_marks.h
 MOST_COUNTED_RUNS = 2
 _HEADER, _COUNT = "qemu_plugin.h", "instructions.txt"
 # Which version of its plugin interface QEMU wants: version 1 was refused from QEMU 9.0 on.

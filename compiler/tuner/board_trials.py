@@ -22,7 +22,7 @@ _FIRMWARE = "trial.elf"
 _CODE_BYTES = 65_536  # of a kernel and what it calls: whether its inputs fit beside them
 # The linker script finds large constants, which may lie in another flash, by such a name.
 _CONSTANTS = "_weights"
-_SOURCES = ("firmware_trial.c", "trial_call.h", "semihosting.h")
+_SOURCES = ("firmware_trial.c", "trial_call.h", "trial_marks.h", "semihosting.h")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class BoardTrials:
         linked = (*self._harness, inputs.object, "kernel.o", *called, "-lm")
         command = (*self.objects.toolchain.cc, *flags, *script, "-o", _FIRMWARE, *linked)
         run_tool(command, folder=folder)
-        trial_files.write_call(folder / trial_files.CALL, kernel, data)
+        (folder / trial_files.CALL).write_bytes(trial_files.encoded_call(kernel, data))
 
     def start(
         self, folder: Path, options: tuple[str, ...], timeout_s: float

@@ -16,6 +16,7 @@ from compiler.tuner.trial import KernelData
 from compiler.tuner.trial_objects import TrialObjects, renamed_object
 
 _PROGRAM = "linux_trial"
+_SOURCES = ("linux_trial.c", "trial_call.h", "trial_marks.h")
 _OTHER_CPU = 4  # exit status of programs/linux_trial.c
 
 
@@ -24,7 +25,7 @@ class LinuxTrials:
 
     def __init__(self, spec: TargetSpec, folder: Path) -> None:
         self.emulator: QemuUser = emulator_of(spec.runner.command, spec.name, spec.llvm.triple)
-        self.objects = TrialObjects(spec, folder, ("linux_trial.c", "trial_call.h"))
+        self.objects = TrialObjects(spec, folder, _SOURCES)
         self._command = static_program_command(self.objects.toolchain)
         check = cpu_check_source(required_cpu_features(spec), architecture=spec.llvm.architecture)
         self._harness = (
@@ -40,7 +41,7 @@ class LinuxTrials:
         called = self.objects.of_calls(kernel, trial_files.pointer_count(kernel, data))
         command = (*self._command, "-o", _PROGRAM, *self._harness, "kernel.o", *called, "-lm")
         run_tool(command, folder=folder)
-        trial_files.write_call(folder / trial_files.CALL, kernel, data)
+        (folder / trial_files.CALL).write_bytes(trial_files.encoded_call(kernel, data))
         (folder / trial_files.INPUTS).symlink_to(self._inputs_of(data))
 
     def start(

@@ -13,7 +13,7 @@ from compiler.program import CompiledKernel
 from compiler.tuner.trial import KernelData
 
 CALL, INPUTS, OUTPUTS = "call.bin", "inputs.bin", "outputs.bin"
-COUNTED_RUNS = 3  # of runners/programs/trial_call.h, as are all numbers here
+COUNTED_RUNS = 3  # of runners/programs/trial_marks.h; what follows is of trial_call.h
 WROTE_OUTSIDE, NO_ROOM = 6, 5  # exit statuses
 ALIGNMENT = 64
 _INPUT, _OUTPUT, _SCRATCH = range(3)
@@ -30,15 +30,15 @@ def pointer_count(kernel: CompiledKernel, data: KernelData) -> int:
     return len(data.inputs) + len(data.expected) + len(scratch_bytes(kernel))
 
 
-def write_call(path: Path, kernel: CompiledKernel, data: KernelData) -> None:
-    """Write what the program has to call."""
+def encoded_call(kernel: CompiledKernel, data: KernelData) -> bytes:
+    """Return the content of the file that says what the program has to call."""
     operands = [(_INPUT, array.nbytes) for array in data.inputs]
     operands += [(_OUTPUT, array.nbytes) for array in data.expected]
     operands += [(_SCRATCH, size) for size in scratch_bytes(kernel)]
     extents = [phase.extent for phase in kernel.phases]
     numbers = [len(extents), *extents, len(operands)]
     numbers += (number for operand in operands for number in operand)
-    path.write_bytes(struct.pack(f"<{len(numbers) + 1}I", len(numbers), *numbers))
+    return struct.pack(f"<{len(numbers) + 1}I", len(numbers), *numbers)
 
 
 def write_inputs(path: Path, data: KernelData) -> int:

@@ -15,13 +15,12 @@ import pytest
 from compiler.errors import NotRunnableError, OtherProcessorError, TargetError
 from compiler.onnx_import.load import load_model
 from compiler.pipeline import compile as compile_model
-from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 from compiler.runners.open_runner import open_runner
 from compiler.target_spec import TargetSpec, load_target
-from compiler.toolchain import find_toolchain, run_tool
 from compiler.tuner.emulator_runner import EmulatorRunner
 from compiler.tuner.trial import KernelData
 from compiler.verification_inputs import draw_inputs
+from tests.planted_trials import DATA, FAULTS, GIVEN, ITEMS, planted
 from tests.trial_kernels import trial_kernels
 
 # With NEON, SVE and RISC-V's word sums; C with pairs, and Helium: float and int8.
@@ -34,19 +33,6 @@ CASES = (
     ("cortex-m55", "mlperf_tiny_ic_resnet8_f32"),
     ("cortex-m55", "mlperf_tiny_ic_resnet8_qdq8"),
 )
-ITEMS = 8
-TEXT = """\
-#include <stdint.h>
-void planted(int32_t *in, int32_t *out, int32_t begin, int32_t end);
-void planted(int32_t *in, int32_t *out, int32_t begin, int32_t end)
-{{
-    for (; begin < end; begin++) {{
-        {body}
-    }}
-}}
-"""
-GIVEN = np.arange(ITEMS, dtype=np.int32)
-DATA = KernelData(key="planted", inputs=(GIVEN,), expected=(3 * GIVEN,))
 
 
 def needs_tools(target: str) -> TargetSpec:
@@ -56,21 +42,6 @@ def needs_tools(target: str) -> TargetSpec:
     if spec.toolchain.cc[0] != "zig" and shutil.which(spec.toolchain.cc[0]) is None:
         pytest.skip(f"needs {spec.toolchain.cc[0]}")
     return spec
-
-
-def planted(spec: TargetSpec, folder: Path, body: str) -> CompiledKernel:
-    """A kernel whose work item `begin` is that C statement."""
-    (folder / "planted.c").write_text(TEXT.format(body=body))
-    cc = find_toolchain(spec.toolchain.cc).cc
-    run_tool((*cc, "-O1", "-g0", "-c", "planted.c", "-o", "planted.o"), folder=folder)
-    return CompiledKernel(
-        name="planted",
-        phases=(Phase(symbol="planted", extent=ITEMS),),
-        memory=KernelMemory(),
-        schedule=ScheduleOutcome(source="rule", name="planted"),
-        object_code=(folder / "planted.o").read_bytes(),
-        code_bytes=0,
-    )
 
 
 @pytest.fixture(scope="module", params=["cortex-a72", "cortex-m4f"])
@@ -108,7 +79,7 @@ def test_kernels_of_a_model_add_up_to_its_instructions(
 
 @pytest.mark.emulator
 def test_right_kernel(runner: EmulatorRunner, spec: TargetSpec, tmp_path: Path) -> None:
-    once = planted(spec, tmp_path, "out[begin] = 3 * in[begin];")
+    once = planted(spec, tmp_path)
     twice = planted(spec, tmp_path, "out[begin] = in[begin]; out[begin] += 2 * in[begin];")
     first, second = runner.measure_in_turns([once, twice], DATA, 5)
     assert (first.outcome, second.outcome) == ("passed", "passed")
@@ -120,17 +91,7 @@ def test_right_kernel(runner: EmulatorRunner, spec: TargetSpec, tmp_path: Path) 
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize(
-    ("body", "outcome", "said"),
-    [
-        ("out[begin] = 2 * in[begin];", "wrong-numbers", "7 of 8 elements are wrong; element 1"),
-        ("if (begin != 7) out[begin] = 3 * in[begin];", "wrong-numbers", "element 7 is"),
-        ("if (begin < 8) out[begin] = 3 * in[begin]; out[8] = 1;", "wrong-numbers", "outside"),
-        ("out[-1] = out[begin] = 3 * in[begin];", "wrong-numbers", "outside its outputs"),
-        ("__builtin_trap();", "crashed", ""),
-        ("for (;;) { *(volatile int32_t *)out = 0; }", "timed-out", "no end within 2 s"),
-    ],
-)
+@pytest.mark.parametrize(("body", "outcome", "said"), FAULTS)
 def test_planted_kernel(
     runner: EmulatorRunner,
     spec: TargetSpec,
@@ -143,7 +104,7 @@ def test_planted_kernel(
     assert (measured.outcome, measured.values) == (outcome, ())
     assert said in measured.reason
     assert measured.reason
-    right = planted(spec, tmp_path, "out[begin] = 3 * in[begin];")
+    right = planted(spec, tmp_path)
     assert runner.measure(right, DATA).outcome == "passed"  # nothing of it stays
 
 
@@ -170,7 +131,7 @@ def test_how_a_kernel_crashes_is_said(target: str, body: str, said: str, tmp_pat
 def test_threads_measure_side_by_side(
     runner: EmulatorRunner, spec: TargetSpec, tmp_path: Path
 ) -> None:
-    kernel = planted(spec, tmp_path, "out[begin] = 3 * in[begin];")
+    kernel = planted(spec, tmp_path)
     start = threading.Barrier(4)
 
     def measure(factor: int) -> tuple[str, tuple[float, ...]]:
@@ -200,7 +161,7 @@ def test_kernel_that_cannot_be_linked_is_not_built(
 @pytest.mark.emulator
 def test_operands_that_no_memory_of_the_board_holds(tmp_path: Path) -> None:
     spec = needs_tools("cortex-m4f")  # 4 MB of RAM and 4 MB of flash
-    kernel = planted(spec, tmp_path, "out[begin] = 3 * in[begin];")
+    kernel = planted(spec, tmp_path)
     large = np.zeros(5 << 20, np.uint8)
     with EmulatorRunner(spec) as runner:
         given = runner.measure(kernel, KernelData(key="1", inputs=(large,), expected=(GIVEN,)))

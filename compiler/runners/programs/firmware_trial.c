@@ -3,7 +3,7 @@
  * one made. */
 #include "firmware_trial_memory.h" /* generated: where the board's RAM is free */
 #include "semihosting.h"
-#include "trial_call.h"
+#include "trial_marks.h"
 
 extern unsigned char tunesmith_trial_inputs[];
 

@@ -3,7 +3,7 @@
  * first run made, then what the last one made. */
 #define _DEFAULT_SOURCE /* mmap */
 #include "runtime/runtime.h"
-#include "trial_call.h"
+#include "trial_marks.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,6 @@
-/* How a kernel is called in an emulator that counts instructions between marks: what the programs
- * for Linux and for boards share. call.bin, numbers of 32 bits: how many follow; phases; work items
+/* How a kernel is called for a trial, in an emulator or on a board. call.bin, numbers of 32 bits: how many follow; phases; work items
  * of each; operands; for each what it is and its bytes. The first run takes the second half of the work
- * items first, since any order must do; the others are counted. Each leaves its outputs. */
+ * items first, since any order must do; the others are measured. */
 #ifndef TRIAL_CALL_H
 #define TRIAL_CALL_H
 
@@ -9,7 +8,6 @@
 #include <string.h>
 
 #define MOST_NUMBERS 1024
-#define COUNTED_RUNS 3
 #define ALIGNMENT 64 /* of all operands; as many bytes around what may be written are guards */
 #define GUARD 0x5A
 /* What memory is filled with before the first run and before the others: NaN as a float, and two
@@ -79,30 +77,6 @@ static void run_in_halves(void)
         phases[i](pointers, middle, end);
         if (middle > 0) {
             phases[i](pointers, 0, middle);
-        }
-    }
-}
-
-/* The plugin counts up to here. */
-void tunesmith_mark(void);
-__attribute__((noinline, used)) void tunesmith_mark(void)
-{
-    __asm__ volatile("" : : : "memory");
-}
-
-/* Between the first two marks is what a mark takes and no phase, between others a run as well. */
-static void run_counted(void)
-{
-    /* In the last round, too, there is none: no mark ends it. Volatile: rounds are to be alike. */
-    volatile uint32_t counts[COUNTED_RUNS + 2] = {0};
-    uint32_t run, i, count;
-    for (run = 1; run <= COUNTED_RUNS; run++) {
-        counts[run] = numbers[0];
-    }
-    for (run = 0; run < COUNTED_RUNS + 2; run++) {
-        tunesmith_mark();
-        for (i = 0, count = counts[run]; i < count; i++) {
-            phases[i](pointers, 0, (int32_t)numbers[1 + i]);
         }
     }
 }
