@@ -12,8 +12,6 @@ from compiler.tuner.tasks import TuningError
 from compiler.tuner.trial import TrialRunner
 
 RunnerChoice = Literal["auto", "native", "emulator", "rpc"]
-# Of one candidate on a board, all runs of it.
-_BOARD_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +62,7 @@ def _rpc_runner(spec: TargetSpec, options: RunnerOptions) -> TrialRunner:
             why="candidates go to the boards that a tracker of TVM has under a key",
             fix="give --tracker HOST:PORT and --key KEY, or both in the target's [runner]",
         )
-    return RpcRunner(spec, tracker, key, _BOARD_TIMEOUT_S)
+    return RpcRunner(spec, tracker, key)
 
 
 def open_builder(
