@@ -42,7 +42,8 @@ class ChoiceSearch:
     """What a search is for, and how times are got.
 
     `time_of` gives the time of one call of a kernel: of its best known schedule, else measured with
-    the default one; infinite if it cannot be built or gives wrong numbers.
+    the default one; infinite if it cannot be built or gives wrong numbers. Kernels of a choice that
+    seems to gain are asked for a second time, and so are those of the default.
     """
 
     model: Model
@@ -54,15 +55,18 @@ class ChoiceSearch:
     conditions: str = ""
     deadline_s: float = math.inf  # of `time.monotonic`: no variant is begun after it
     known: Sequence[Record] = ()  # of the same key: what was tried is not tried again
+    # Told which tasks will be timed next, one after another: they may be built side by side.
+    prepare: Callable[[Sequence[TuningTask]], None] = lambda _: None
     report: Report = lambda _: None
 
 
 def search_choices(search: ChoiceSearch) -> Iterator[ChoiceRecord]:
     """Yield a record for each choice tried: slower ones, too, so that no search tries them again.
 
-    Operators with the largest share of the graph's time come first. Of each, one choice after
-    another is tried with all else as it is best known; the one that saves most is kept for what is
-    tried after it, if it saves more than noise (`is_gain`).
+    Operators with the largest share of the graph's time come first; their later options, which are
+    worse by the estimates of the stages, wait for the first ones of others. Each is tried with all
+    else as it is best known, and is kept for what is tried after it if it saves more than the other
+    choices of its operator, and more than noise (`is_gain`).
 
     Raises:
         CompilerError: the model cannot be lowered.
@@ -83,6 +87,24 @@ class _Variant:
         return Counter(workload for workload, _ in self.calls)
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One option of one decision; those with the largest `weight` come first."""
+
+    decision: Decision
+    option: Choice
+    share: float  # of the graph's time that the decision's operators take
+    number: int  # of the option, from 1
+
+    @property
+    def weight(self) -> float:
+        return self.share / self.number
+
+    @property
+    def text(self) -> str:
+        return f"{self.decision.signature} ({self.share:.1%}): {choice_text(self.option)}"
+
+
 class _Search:
     """The state of one search: variants lowered, workloads timed, choices kept so far."""
 
@@ -90,59 +112,64 @@ class _Search:
         self._search = search
         self._variants: dict[str, _Variant] = {}  # by `choice_id` of all choices
         self._times: dict[str, float] = {}
-        self._untimed: dict[str, TuningTask] = {}
-        self._best = best_choices(search.known)
-        self._chosen: dict[str, Choice] = {name: one.choice for name, one in self._best.items()}
-        self._tried = {one.candidate for one in search.known}
+        self._tasks: dict[str, TuningTask] = {}
+        best = best_choices(search.known)
+        self._chosen: dict[str, Choice] = {name: one.choice for name, one in best.items()}
+        self._saved = {name: one.saved for name, one in best.items()}
         self._node_of = {
             value: node.name for node in search.model.proto.graph.node for value in node.output
         }
 
     def records(self) -> Iterator[ChoiceRecord]:
-        first = self._lowered(self._chosen)
-        open_ones = [one for one in first.decisions.values() if len(one.options) > 1]
-        shares = {one.signature: self._share(first, one) for one in open_ones}
-        for one in sorted(open_ones, key=lambda one: (-shares[one.signature], one.signature)):
-            if shares[one.signature] >= LEAST_SHARE:
-                yield from self._of_signature(one, shares[one.signature])
-
-    def _of_signature(self, decision: Decision, share: float) -> Iterator[ChoiceRecord]:
-        """Try the options of one signature, and keep the best."""
-        signature, known = decision.signature, self._best.get(decision.signature)
-        others = {name: one for name, one in self._chosen.items() if name != signature}
-        saved = 0.0 if known is None else known.saved
-        for option in decision.options[1:]:
-            if (signature, choice_id(option)) in self._tried:
-                continue
+        for trial in self._trials():
             if time.monotonic() > self._search.deadline_s:
                 return
-            self._search.report(f"{signature} ({share:.1%}): {choice_text(option)}")
-            record = self._tried_record(decision, option, others)
+            self._search.report(trial.text)
+            record = self._record(trial)
             if record is None:
                 continue
             yield record
-            if is_gain(record) and record.saved > saved:
-                saved = record.saved
-                self._chosen[signature] = option
+            signature = record.signature
+            if is_gain(record) and record.saved > self._saved.get(signature, 0.0):
+                self._saved[signature] = record.saved
+                self._chosen[signature] = record.choice
 
-    def _tried_record(
-        self, decision: Decision, option: Choice, others: Mapping[str, Choice]
-    ) -> ChoiceRecord | None:
+    def _trials(self) -> list[_Trial]:
+        """What is to be tried, in order."""
+        first = self._lowered(self._chosen)
+        tried = {one.candidate for one in self._search.known}
+        trials = []
+        for decision in first.decisions.values():
+            new = [
+                (number, option)
+                for number, option in enumerate(decision.options[1:], start=1)
+                if (decision.signature, choice_id(option)) not in tried
+            ]
+            share = self._share(first, decision) if new else 0.0
+            trials += [_Trial(decision, option, share, number) for number, option in new]
+        worth = (trial for trial in trials if trial.share >= LEAST_SHARE)
+        return sorted(worth, key=lambda one: (-one.weight, one.text))
+
+    def _record(self, trial: _Trial) -> ChoiceRecord | None:
         """The record of one option beside the default; None if it makes no difference here."""
-        search, signature = self._search, decision.signature
+        search, decision, signature = self._search, trial.decision, trial.decision.signature
+        others = {name: one for name, one in self._chosen.items() if name != signature}
         base = self._lowered(others)
-        variant = self._lowered({**others, signature: option})
+        variant = self._lowered({**others, signature: trial.option})
         gone, new = base.counts - variant.counts, variant.counts - base.counts
-        is_taken = variant.decisions[signature].taken == option
-        default_time = self._time(gone)
-        if not is_taken or not gone or not new or math.isinf(default_time):
+        is_taken = variant.decisions[signature].taken == trial.option
+        if not is_taken or not gone or not new:
             return None
-        chosen_time = self._time(new)
+        default_time, chosen_time = self._time(gone), self._time(new)
+        if chosen_time < default_time < math.inf:  # or one of them was disturbed
+            default_time, chosen_time = self._time(gone, again=True), self._time(new, again=True)
+        if math.isinf(default_time):
+            return None
         is_built = not math.isinf(chosen_time)
         return ChoiceRecord(
             target=search.key,
             signature=signature,
-            choice=option,
+            choice=trial.option,
             instead_of=decision.default,
             model=search.model.name,
             operators=decision.operators,
@@ -165,18 +192,24 @@ class _Search:
         total = self._time(variant.counts, failed=0.0)
         return self._time(own, failed=0.0) / total if total else 0.0
 
-    def _time(self, calls: Mapping[str, int], failed: float = math.inf) -> float:
-        """Summed time of calls; each of a workload that fails counts as `failed`."""
-        times = {one: self._time_of(one) for one in calls}
+    def _time(
+        self, calls: Mapping[str, int], *, failed: float = math.inf, again: bool = False
+    ) -> float:
+        """Summed time of calls; each of a workload that fails counts as `failed`.
+
+        Args:
+            again: ask for known times once more; the lesser of the two counts.
+        """
+        asked = [one for one in calls if again or one not in self._times]
+        self._search.prepare([self._tasks[one] for one in asked])
+        for one in asked:
+            found = self._search.time_of(self._tasks[one])
+            self._times[one] = min(found, self._times.get(one, math.inf))
+        times = {one: self._times[one] for one in calls}
         return sum(
             count * (failed if math.isinf(times[one]) else times[one])
             for one, count in calls.items()
         )
-
-    def _time_of(self, workload: str) -> float:
-        if workload not in self._times:
-            self._times[workload] = self._search.time_of(self._untimed.pop(workload))
-        return self._times[workload]
 
     def _lowered(self, choices: Mapping[str, Choice]) -> _Variant:
         key = choice_id(dict(choices))
@@ -187,8 +220,7 @@ class _Search:
     def _variant(self, graph: LoweredGraph) -> _Variant:
         tasks = {task.kernel: task for task in graph_tasks(graph)}
         for task in tasks.values():
-            if task.workload not in self._times:
-                self._untimed.setdefault(task.workload, task)
+            self._tasks.setdefault(task.workload, task)
         calls = graph.workloads.program.calls
         return _Variant(
             tuple((tasks[one.kernel].workload, frozenset(one.onnx_nodes)) for one in calls),
