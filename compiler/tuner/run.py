@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.tuner.cost_model import CostModel
-from compiler.tuner.events import Event, Finished, Judged, Listener, Started
+from compiler.tuner.events import Event, Finished, Judged, Listener, Started, TaskEnded
 from compiler.tuner.result import TuningResult
 from compiler.tuner.run_state import NOTHING_SPENT, Spent, forget, read_spent, run_file, write_spent
 from compiler.tuner.session import SessionOptions, TuningSession
@@ -106,7 +106,9 @@ def run(
                 keep_spent=lambda now: write_spent(state, now),
             )
             finished = session.run()
-    _judge(bench, options, finished, spent, stop, tell)
+    ended = [event for event in events if isinstance(event, TaskEnded)]
+    is_changed = not all(one.is_default for one in ended)
+    _judge(bench, options, finished, spent, stop, tell, is_changed)
     if not stop.is_set():
         forget(state)
     tell(finished)
@@ -135,9 +137,10 @@ def _judge(
     spent: Spent,
     stop: threading.Event,
     tell: Listener,
+    is_changed: bool,
 ) -> None:
-    """Run the whole model with the records and without."""
-    if bench.judge is None or stop.is_set():
+    """Run the whole model with the records and without, if that is not the same."""
+    if bench.judge is None or stop.is_set() or not is_changed:
         return
     left = options.seconds
     if left is not None:

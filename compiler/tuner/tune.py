@@ -17,7 +17,7 @@ from compiler.target_spec import Precision, TargetSpec, load_target
 from compiler.tuner.events import Listener
 from compiler.tuner.judge import judge
 from compiler.tuner.open_trials import RunnerOptions, open_builder, open_runner
-from compiler.tuner.placement import Placement, on, place
+from compiler.tuner.placement import Placement, anywhere, on, place
 from compiler.tuner.result import TuningResult
 from compiler.tuner.run import Bench, TuneOptions, run
 from compiler.tuner.tasks import tuning_tasks
@@ -96,6 +96,8 @@ def tune(
         measures = stack.enter_context(
             open_runner(spec, runner or RunnerOptions(), threads, placement)
         )
+        if measures.name != "native":
+            placement = anywhere()
         stack.enter_context(on(placement.building))
         found = tuning_tasks(
             model,
