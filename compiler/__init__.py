@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compiler.measure.profile import profile as profile
     from compiler.pipeline import compile as compile
     from compiler.quantization.quantize import quantize as quantize
+    from compiler.tuner.tune import tune as tune
     from compiler.verify import verify as verify
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "load": "compiler.library",
     "profile": "compiler.measure.profile",
     "quantize": "compiler.quantization.quantize",
+    "tune": "compiler.tuner.tune",
     "verify": "compiler.verify",
 }
 
