@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from compiler.device_compiler import DeviceImage
 from compiler.errors import LoweringError
 from compiler.joined_storage import joins_fit, without_join_copies
-from compiler.onnx_import.model import Model
+from compiler.onnx_import.model import Model, Weights
 from compiler.program import CompiledKernel, IoMemory, KernelMemory, Program
 from compiler.target_spec import Precision, TargetSpec
 from compiler.tuning.store import Records
@@ -88,8 +88,18 @@ class Lowering:
     io_memory: IoMemory = "caller"
 
 
+class ModelTraits(Protocol):
+    """What a lowering looks at of a model, before it is given the graph."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weights(self) -> Weights: ...
+
+
 def cpu_lowering(
-    model: Model, spec: TargetSpec, *, exact: bool, precision: Precision
+    model: ModelTraits, spec: TargetSpec, *, exact: bool, precision: Precision
 ) -> tuple[Lowering, TargetSpec]:
     """Return how graphs and kernels of a CPU become code, and the spec to do it by."""
     # TVM takes more than a second to import: bad input should be refused before that.

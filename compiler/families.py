@@ -26,7 +26,12 @@ from compiler.code_generation import (
 from compiler.errors import TargetError
 from compiler.fit import Fitted, fit, place_hosted, place_on_board, plan_hosted
 from compiler.gpu_code_generation import estimate_gpu_code, generate_gpu_code, gpu_lowering
-from compiler.mcu_code_generation import estimate_mcu_code, generate_mcu_code, mcu_lowering
+from compiler.mcu_code_generation import (
+    estimate_mcu_code,
+    generate_mcu_code,
+    mcu_code_lowering,
+    mcu_lowering,
+)
 from compiler.program import CompiledKernel
 from compiler.target_spec import TargetSpec
 
@@ -43,6 +48,8 @@ class FamilyBuild:
     place: Callable[[GeneratedCode, TargetSpec], Fitted]  # as `plan`, whatever the limits are
     # How kernels are found and scheduled, without the target's own compiler, and by what spec.
     lowering: Callable[..., tuple[Lowering, TargetSpec]]
+    # The like with the target's own compiler: as `generate_code` makes code.
+    code_lowering: Callable[..., tuple[Lowering, TargetSpec]]
     # Bytes of a library beside its weights, of kernels of `estimate_code`; None: not known.
     library_bytes: Callable[[Collection[CompiledKernel]], int] | None = None
     may_be_smaller: bool = False  # whether the code can be generated again with `smaller=True`
@@ -56,6 +63,7 @@ def _mcu_build(spec: TargetSpec) -> FamilyBuild:
         estimate_code=estimate_mcu_code,
         place=place_on_board,
         lowering=mcu_lowering,
+        code_lowering=mcu_code_lowering,
         library_bytes=partial(
             bare_library_bytes, is_riscv=spec.llvm.architecture.startswith("riscv")
         ),
@@ -72,6 +80,7 @@ def _gpu_build(spec: TargetSpec) -> FamilyBuild:
         estimate_code=estimate_gpu_code,
         place=place_hosted,
         lowering=gpu_lowering,
+        code_lowering=gpu_lowering,
     )
 
 
@@ -83,6 +92,7 @@ def _cpu_build(spec: TargetSpec) -> FamilyBuild:
         estimate_code=estimate_code,
         place=place_hosted,
         lowering=cpu_lowering,
+        code_lowering=cpu_lowering,
         library_bytes=partial(shared_library_bytes, spec=spec),
     )
 

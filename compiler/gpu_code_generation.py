@@ -8,7 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compiler.code_generation import EstimatedCode, GeneratedCode, Lowering, generate_by
+from compiler.code_generation import (
+    EstimatedCode,
+    GeneratedCode,
+    Lowering,
+    ModelTraits,
+    generate_by,
+)
 from compiler.device_compiler import DeviceImage, find_device_compiler
 from compiler.gpu_limits import check_device_limits, spilling
 from compiler.onnx_import.model import Model
@@ -81,7 +87,7 @@ def estimate_gpu_code(
 
 
 def gpu_lowering(
-    model: Model, spec: TargetSpec, *, exact: bool, precision: Precision
+    model: ModelTraits, spec: TargetSpec, *, exact: bool, precision: Precision
 ) -> tuple[Lowering, TargetSpec]:
     """Return how graphs and kernels are lowered without a compiler for CUDA, and by what spec."""
     del model, exact

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler.artifact.names import symbol_prefix
-from compiler.code_generation import EstimatedCode, GeneratedCode, Lowering, generate_by
+from compiler.code_generation import (
+    EstimatedCode,
+    GeneratedCode,
+    Lowering,
+    ModelTraits,
+    generate_by,
+)
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel, IoMemory
 from compiler.target_spec import Precision, TargetSpec
@@ -41,6 +47,22 @@ def generate_mcu_code(
         io_memory: "arena" gives inputs and outputs places among the buffers. Kernels then rely on
             being called in order, as they are here, to write over what they have read.
     """
+    lowering, spec = mcu_code_lowering(
+        model, spec, exact=exact, precision=precision, smaller=smaller, io_memory=io_memory
+    )
+    return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
+
+
+def mcu_code_lowering(
+    model: ModelTraits,
+    spec: TargetSpec,
+    *,
+    exact: bool,
+    precision: Precision,
+    smaller: bool = False,
+    io_memory: IoMemory = "caller",
+) -> tuple[Lowering, TargetSpec]:
+    """Return how graphs and kernels become code by the target's toolchain, and by what spec."""
     del exact, precision
     from compiler.kernels.build_c import build_c_kernel
     from compiler.kernels.build_object import build_object_kernel
@@ -48,13 +70,11 @@ def generate_mcu_code(
     toolchain = find_toolchain(spec.toolchain.cc)
     if spec.has_llvm_kernels and not smaller:
         build = partial(build_object_kernel, toolchain=toolchain)
-        lowering = _lowering(model, spec, build, io_memory)
-    else:
-        spec = spec.with_c_kernels()
-        prefix = symbol_prefix(model.name)
-        build = partial(build_c_kernel, prefix=prefix, toolchain=toolchain, for_size=smaller)
-        lowering = _lowering(model, spec, build, io_memory, smaller=smaller)
-    return generate_by(lowering, model, spec, records, jobs, dump_stages, report)
+        return _lowering(model, spec, build, io_memory), spec
+    spec = spec.with_c_kernels()
+    prefix = symbol_prefix(model.name)
+    build = partial(build_c_kernel, prefix=prefix, toolchain=toolchain, for_size=smaller)
+    return _lowering(model, spec, build, io_memory, smaller=smaller), spec
 
 
 def estimate_mcu_code(
@@ -102,7 +122,7 @@ def estimate_mcu_code(
 
 
 def mcu_lowering(
-    model: Model,
+    model: ModelTraits,
     spec: TargetSpec,
     *,
     exact: bool,
@@ -129,7 +149,7 @@ def mcu_lowering(
 
 
 def _lowering(
-    model: Model,
+    model: ModelTraits,
     spec: TargetSpec,
     build: Callable[..., CompiledKernel],
     io_memory: IoMemory,

@@ -18,9 +18,9 @@ from compiler.errors import UnsupportedError
 from compiler.program import Program, ScheduleOutcome
 from compiler.stages.operators.contiguous import JOINS
 from compiler.target_spec import TargetSpec
-from compiler.tuning.record import ScheduleRecord
 from compiler.tuning.store import NO_RECORDS, Records
 from schedules import match, roles
+from schedules.mcu.dot_product import register_dot_products
 from schedules.rules import Rule, rules_for
 from schedules.steps import PrimitiveError
 
@@ -125,6 +125,17 @@ def workload_hash(func: PrimFunc) -> str:
     return f"{tvm_ffi.structural_hash(_anonymous(func)) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
+def kernel_text(func: PrimFunc) -> str:
+    """Return a kernel as JSON, for another process by the same version of TVM."""
+    text: str = tvm.ir.save_json(func)
+    return text
+
+
+def kernel_of_text(text: str) -> PrimFunc:
+    """Return the kernel that `kernel_text` wrote."""
+    return tvm.ir.load_json(text)
+
+
 def schedule_kernel(
     name: str,
     func: PrimFunc,
@@ -150,7 +161,7 @@ def schedule_kernel(
         no_record = f"record {record.id} cannot be used ({failures[record.id]})"
     elif record is not None:
         try:
-            schedule = _replayed(func, record)
+            schedule = replayed(func, record.trace)
         except PrimitiveError as failure:
             no_record = f"record {record.id} cannot be replayed ({_first_line(failure)})"
         else:
@@ -209,9 +220,15 @@ def trace_json(schedule: Schedule) -> list[Any]:
     return trace
 
 
-def _replayed(func: PrimFunc, record: ScheduleRecord) -> Schedule:
+def replayed(func: PrimFunc, trace: list[Any]) -> Schedule:
+    """Return the schedule of a kernel by the steps and decisions of `trace_json`.
+
+    Raises:
+        PrimitiveError: the steps do not fit.
+    """
+    register_dot_products()
     schedule = Schedule(func)
-    Trace.apply_json_to_schedule(record.trace, schedule)
+    Trace.apply_json_to_schedule(trace, schedule)
     return schedule
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -240,7 +240,8 @@ def _call(model: Linkable, index: int, call: KernelCall) -> _Call:
     if uses_worker:
         first = _placed(plan, plan.worker_scratch[index])
         pointers.append(f"ts_worker_scratch(frame, {first}, worker)")
-    parallel = _is_worth_threads(model.program, call, kernel)
+    touched = _touched_bytes(model.program, call)
+    parallel = is_worth_threads(call.macs, touched, kernel.phases)
     steps = tuple(
         _Step(
             function=f"call_{index}_phase_{number}",
@@ -266,11 +267,20 @@ def _first_steps(calls: list[_Call]) -> list[int]:
     return starts
 
 
-def _is_worth_threads(program: Program, call: KernelCall, kernel: CompiledKernel) -> bool:
-    touched = sum(program.values[value].size_bytes for value in (*call.inputs, *call.outputs))
-    guess_ns = call.macs / _MACS_PER_NS + touched / _BYTES_PER_NS
-    phases = max(1, sum(phase.extent > 1 for phase in kernel.phases))
-    return guess_ns / phases >= _LEAST_PARALLEL_NS
+def is_worth_threads(macs: int, touched_bytes: int, phases: Sequence[Phase]) -> bool:
+    """Whether a session hands a call's phases to its threads.
+
+    Args:
+        macs: multiply-accumulates of the call.
+        touched_bytes: of its inputs and outputs.
+    """
+    guess_ns = macs / _MACS_PER_NS + touched_bytes / _BYTES_PER_NS
+    parallel = max(1, sum(phase.extent > 1 for phase in phases))
+    return guess_ns / parallel >= _LEAST_PARALLEL_NS
+
+
+def _touched_bytes(program: Program, call: KernelCall) -> int:
+    return sum(program.values[value].size_bytes for value in (*call.inputs, *call.outputs))
 
 
 def _pointer(model: Linkable, value_id: int) -> str:

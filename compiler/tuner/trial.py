@@ -58,6 +58,7 @@ class KernelData:
     inputs: tuple[np.ndarray, ...]
     expected: tuple[np.ndarray, ...]
     tolerance: float = 1e-4
+    macs: int = 0  # of one call; with the bytes, whether a session gives it to several threads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,140 @@
+/* Runs one kernel again and again and reads the clock; in a process that measures candidates.
+ *
+ * A kernel is a library of its own with a function `trial_call`, which takes a phase's pointers
+ * from an array. With several threads, phases are cut and run as by a session (`session.c`), by the
+ * same pool. */
+#define _GNU_SOURCE /* RUSAGE_THREAD */
+#include "runtime/pool.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#define SHOWN __attribute__((visibility("default")))
+/* As in session.c. */
+#define TS_PARTS_FOR_EACH_THREAD 4
+#define TS_DEFAULT_SPIN_US 100
+
+typedef void (*trial_function)(void);
+typedef void (*trial_call)(trial_function function, void **pointers, int32_t begin, int32_t end);
+
+typedef struct trial_phase {
+    trial_function function;
+    int32_t extent;
+} trial_phase;
+
+typedef struct trial_kernel {
+    trial_call call;
+    const trial_phase *phases;
+    int32_t phase_count;
+    int32_t threads; /* 1: the pool is not used */
+    void ***pointers; /* of each worker */
+    ts_pool *pool;
+} trial_kernel;
+
+/* One measurement: `calls` calls. */
+typedef struct trial_repeat {
+    int64_t ns;
+    int64_t interruptions; /* how often the system took a processor away meanwhile */
+} trial_repeat;
+
+typedef struct trial_job {
+    const trial_kernel *kernel;
+    const trial_phase *phase;
+    int32_t parts;
+} trial_job;
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t interruptions(const trial_kernel *kernel)
+{
+    struct rusage usage;
+    getrusage(kernel->threads > 1 ? RUSAGE_SELF : RUSAGE_THREAD, &usage);
+    return usage.ru_nivcsw;
+}
+
+static void run_part(void *context, int32_t worker, int32_t part)
+{
+    const trial_job *job = (const trial_job *)context;
+    int64_t extent = job->phase->extent;
+    int32_t begin = (int32_t)(extent * part / job->parts);
+    int32_t end = (int32_t)(extent * (part + 1) / job->parts);
+    job->kernel->call(job->phase->function, job->kernel->pointers[worker], begin, end);
+}
+
+static void run_once(const trial_kernel *kernel)
+{
+    int32_t i;
+    for (i = 0; i < kernel->phase_count; i++) {
+        const trial_phase *phase = &kernel->phases[i];
+        if (kernel->threads > 1 && phase->extent > 1) {
+            int64_t parts = (int64_t)kernel->threads * TS_PARTS_FOR_EACH_THREAD;
+            trial_job job;
+            job.kernel = kernel;
+            job.phase = phase;
+            job.parts = (int32_t)(parts < phase->extent ? parts : phase->extent);
+            ts_pool_run(kernel->pool, job.parts, run_part, &job);
+        } else {
+            kernel->call(phase->function, kernel->pointers[0], 0, phase->extent);
+        }
+    }
+}
+
+/* One call on this thread, the second half of each phase's work items first: any order must do. */
+SHOWN void trial_run(const trial_kernel *kernel)
+{
+    int32_t i;
+    for (i = 0; i < kernel->phase_count; i++) {
+        const trial_phase *phase = &kernel->phases[i];
+        int32_t middle = phase->extent / 2;
+        kernel->call(phase->function, kernel->pointers[0], middle, phase->extent);
+        if (middle > 0) {
+            kernel->call(phase->function, kernel->pointers[0], 0, middle);
+        }
+    }
+}
+
+/* Measure `count` times, each over `calls` calls. */
+SHOWN void trial_measure(const trial_kernel *kernel, int64_t calls, int32_t count,
+                         trial_repeat *repeats)
+{
+    int32_t i;
+    int64_t call;
+    for (i = 0; i < count; i++) {
+        int64_t before = interruptions(kernel);
+        int64_t start = now_ns();
+        for (call = 0; call < calls; call++) {
+            run_once(kernel);
+        }
+        repeats[i].ns = now_ns() - start;
+        repeats[i].interruptions = interruptions(kernel) - before;
+    }
+}
+
+SHOWN void *trial_open_pool(int32_t threads)
+{
+    return ts_pool_create(threads - 1, TS_DEFAULT_SPIN_US);
+}
+
+/* Memory between pages that must not be touched, `guard_bytes` on each side; NULL if there is
+ * none. All sizes are multiples of a page. */
+SHOWN void *trial_map(size_t bytes, size_t guard_bytes)
+{
+    void *all = mmap(NULL, bytes + 2 * guard_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *inner;
+    if (all == MAP_FAILED) {
+        return NULL;
+    }
+    inner = (unsigned char *)all + guard_bytes;
+    return mprotect(inner, bytes, PROT_READ | PROT_WRITE) == 0 ? inner : NULL;
+}
+
+SHOWN void trial_unmap(void *inner, size_t bytes, size_t guard_bytes)
+{
+    munmap((unsigned char *)inner - guard_bytes, bytes + 2 * guard_bytes);
+}
