@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import InputError
+from compiler.errors import InputError, VerificationError
 from compiler.measure.comparison import Comparison, MeasuredVariant
 from compiler.measure.kernel_list import Kernel, single_kernel
 from compiler.measure.variants import (
@@ -19,8 +19,9 @@ from compiler.measure.variants import (
     built_variant,
 )
 from compiler.target_spec import TargetSpec, runs_here
-from compiler.tuner.kernel_data import kernel_data
-from compiler.tuner.trial import KernelData, Measured, TrialRunner, TuningTask
+from compiler.tuner.kernel_data import KernelDataSource
+from compiler.tuner.native_runner import NativeRunner, TrialError
+from compiler.tuner.trial import KernelData, Measured, TrialRunner
 from compiler.tuning.store import NO_RECORDS, Records, read_records
 from compiler.tuning.target_key import TargetKey
 
@@ -76,7 +77,7 @@ def compare(
     with _opened(runner, kernel.spec) as opened:
         return Comparison(
             kernel=kernel,
-            results=_measured(variants, kernel.task, opened, seed, rounds),
+            results=_measured(variants, kernel, opened, seed, rounds),
             unit=opened.unit,
             conditions=opened.conditions,
         )
@@ -87,8 +88,6 @@ def _opened(runner: TrialRunner | None, spec: TargetSpec) -> AbstractContextMana
     if runner is not None:
         return nullcontext(runner)
     if runs_here(spec):
-        from compiler.tuner.native_runner import NativeRunner
-
         return NativeRunner(spec.cores.count, cpus=None)
     from compiler.tuner.emulator_runner import EmulatorRunner
 
@@ -96,10 +95,10 @@ def _opened(runner: TrialRunner | None, spec: TargetSpec) -> AbstractContextMana
 
 
 def _measured(
-    variants: Sequence[Variant], task: TuningTask, runner: TrialRunner, seed: int, rounds: int
+    variants: Sequence[Variant], kernel: Kernel, runner: TrialRunner, seed: int, rounds: int
 ) -> tuple[MeasuredVariant, ...]:
     """Check each variant by itself; those that are right take turns."""
-    data = kernel_data(task, seed)
+    data = _operands(kernel, seed)
     found = {variant.name: _checked(variant, data, runner) for variant in variants}
     right = {
         variant.name: variant.kernel
@@ -111,6 +110,18 @@ def _measured(
     return tuple(
         MeasuredVariant(variant=variant, measured=found[variant.name]) for variant in variants
     )
+
+
+def _operands(kernel: Kernel, seed: int) -> KernelData:
+    try:
+        with KernelDataSource(seed, precision=kernel.precision) as source:
+            return source.data(kernel.task)
+    except TrialError as failure:
+        raise VerificationError(
+            f"schedules of {kernel.name} have nothing to be compared with",
+            why=f"it was computed neither without a schedule nor by the default one: {failure}",
+            fix="report the model",
+        ) from failure
 
 
 def _checked(variant: Variant, data: KernelData, runner: TrialRunner) -> Measured:

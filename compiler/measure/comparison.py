@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,9 @@ class MeasuredVariant:
         return median(self.measured.values) if self.passed else float("nan")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Comparison:
-    """Schedules of one kernel, measured in turns. A notebook shows the table."""
+    """Schedules of one kernel, measured in turns. Printed, or in a notebook, it is the table."""
 
     kernel: Kernel
     results: tuple[MeasuredVariant, ...]  # in the order in which they were given
@@ -130,19 +131,31 @@ class Comparison:
         """
         return SideBySide(names=(one, other), texts=(self.tir(one), self.tir(other)))
 
-    def _repr_html_(self) -> str:
-        frame = self.table()
-        shown = [name for name in frame.columns if name != "unit"]
-        empty = [name for name in ("gflops", "reason") if not frame[name].replace("", None).any()]
-        table: str = frame[[name for name in shown if name not in empty]].to_html(
-            index=False, na_rep="", float_format=lambda value: f"{value:,.2f}"
-        )
-        task = self.kernel.task
+    @property
+    def title(self) -> str:
+        task, spec = self.kernel.task, self.kernel.spec
         return (
-            f"<p><b>{task.kernel}</b>, {task.macs:,} multiply-accumulates a call, "
-            f"on {self.kernel.spec.name}, {self.kernel.spec.cores.count} thread(s); "
-            f"min and median in {self.unit}</p>{table}<p>{self.conditions}</p>"
+            f"{task.kernel}, {task.macs:,} multiply-accumulates a call, on {spec.name}, "
+            f"{spec.cores.count} thread(s); min and median in {self.unit}"
         )
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self._shown().to_string(index=False)}\n{self.conditions}"
+
+    def _repr_html_(self) -> str:
+        table = self._shown().to_html(index=False)
+        return f"<p>{escape(self.title)}</p>{table}<p>{escape(self.conditions)}</p>"
+
+    def _shown(self) -> pd.DataFrame:
+        """The table for reading: rounded, without columns that say nothing here."""
+        frame = self.table().drop(columns=["unit"])
+        says_nothing = [name for name in ("gflops", "reason") if _is_empty(frame[name])]
+        rounded = frame.drop(columns=says_nothing).round(2)
+        return rounded.astype(object).where(rounded.notna(), "")
+
+
+def _is_empty(column: pd.Series[Any]) -> bool:
+    return bool((column.isna() | (column == "")).all())
 
 
 def _by_median(result: MeasuredVariant) -> tuple[float, str]:

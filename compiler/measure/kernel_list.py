@@ -32,6 +32,7 @@ class _Way:
     key: TargetKey
     spec: TargetSpec
     lowering: Lowering
+    precision: Precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +51,7 @@ class Kernel:
     key: TargetKey  # of the records that a build would use
     spec: TargetSpec  # by which it is scheduled: its cores are the threads that share a call
     lowering: Lowering
+    precision: Precision  # of products
     operator: str  # "Conv+Add+Relu"; "" if no model is known
     schedule: str  # that `compile` gives it without records: "rule: conv2d"
 
@@ -64,7 +66,7 @@ class Kernel:
 
 
 class KernelList(Sequence[Kernel]):
-    """The distinct kernels of a model, most work first; a notebook shows them as a table."""
+    """The distinct kernels of a model, most work first. Printed or in a notebook, a table."""
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
         self._kernels = tuple(kernels)
@@ -112,6 +114,9 @@ class KernelList(Sequence[Kernel]):
             for kernel in self._kernels
         ]
         return pd.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        return self.table().to_string(index=False)
 
     def _repr_html_(self) -> str:
         html: str = self.table().to_html(index=False)
@@ -199,10 +204,10 @@ def _way(
             fix="choose another target, or time whole models with `tunesmith bench`",
         )
     key = target_key(spec, threads)
-    lowering, spec = family_build(spec).lowering(
+    lowering, spec = family_build(spec).code_lowering(
         model, spec.with_cores(threads), exact=exact, precision=precision
     )
-    return _Way(key=key, spec=spec, lowering=lowering)
+    return _Way(key=key, spec=spec, lowering=lowering, precision=precision)
 
 
 def _of_program(name: str, workloads: Any, way: _Way) -> Kernel:
@@ -233,6 +238,7 @@ def _kernel(name: str, func: Any, way: _Way, *, operator: str = "", **facts: Any
         key=way.key,
         spec=way.spec,
         lowering=way.lowering,
+        precision=way.precision,
         operator=operator,
         schedule=f"{outcome.source}: {outcome.name}",
     )

@@ -39,7 +39,7 @@ class RooflinePoint:
         return 2e-3 * self.macs / self.minimum_us if self.minimum_us else 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Roofline:
     """Points under roofs. The first roof is that of the threads which the points ran with.
 
@@ -96,8 +96,11 @@ class Roofline:
 
         return plot_roofline(self, ax, labels=labels)
 
+    def __repr__(self) -> str:
+        return self.table().round(2).to_string(index=False)
+
     def _repr_html_(self) -> str:
-        html: str = self.table().to_html(index=False, float_format=lambda value: f"{value:,.2f}")
+        html: str = self.table().round(2).to_html(index=False)
         return html
 
 

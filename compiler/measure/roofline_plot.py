@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARGIN = 2.0  # of the axes around the points, as a factor
-_SIZE_INCHES = (9.0, 5.5)
+_SIZE_INCHES = (10.0, 5.0)
 _ROOF_STYLES = ("-", "--", ":", "-.")
-_LABEL_WIDTH = 32
+_LABEL_WIDTH = 44
+_AREAS = (25.0, 250.0)  # of points, in square points: of a call that takes no time, and the longest
+_COLOURS = 10  # that matplotlib tells apart: C0 to C9
 
 
 def plot_roofline(roofline: Roofline, ax: Axes | None, *, labels: int) -> Axes:
@@ -26,24 +28,26 @@ def plot_roofline(roofline: Roofline, ax: Axes | None, *, labels: int) -> Axes:
         ToolchainError: matplotlib is not installed.
     """
     axes = new_axes() if ax is None else ax
-    shown = [point for point in roofline.points if point.gflops > 0]
+    shown = sorted(
+        (point for point in roofline.points if point.gflops > 0), key=lambda one: -one.minimum_us
+    )
     low, high = _range([point.intensity for point in shown], roofline.roofs)
     for peaks, style in zip(roofline.roofs, _ROOF_STYLES, strict=False):
         _draw_roof(axes, peaks, style, low, high)
-    for number, point in enumerate(sorted(shown, key=lambda one: -one.minimum_us)):
-        axes.plot(point.intensity, point.gflops, "o", color="C1", alpha=0.8)
-        if number < labels:
-            _write_label(axes, point)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=2)
-    axes.set_xlim(low, high)
+    for number, point in enumerate(shown):
+        colour = f"C{number % _COLOURS}" if number < labels else "0.75"
+        label = _label(point) if number < labels else None
+        area = _area(point, shown[0])
+        axes.scatter(point.intensity, point.gflops, area, colour, alpha=0.8, label=label, zorder=3)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylabel="GFLOP/s")
     axes.set_xlabel("operations for each byte of inputs, weights and outputs")
-    axes.set_ylabel("GFLOP/s")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
     left_out = len(roofline.points) - len(shown)
-    if left_out:
-        axes.set_title(f"{left_out} calls without multiply-accumulates are not drawn", fontsize=9)
-    axes.grid(visible=True, which="major", alpha=0.3)
-    axes.legend(loc="lower right")
+    note = f"; {left_out} without multiply-accumulates are not drawn" if left_out else ""
+    axes.set_title(f"areas are times{note}", fontsize=9)
+    axes.grid(visible=True, which="both", alpha=0.2)
+    axes.legend(bbox_to_anchor=(1.02, 1.0), loc="upper left", fontsize=8, borderaxespad=0.0)
     return axes
 
 
@@ -78,17 +82,15 @@ def _draw_roof(axes: Axes, peaks: Peaks, style: str, low: float, high: float) ->
         f"{peaks.threads} thread{'s' if peaks.threads > 1 else ''}: "
         f"{peaks.fma_gflops:.0f} GFLOP/s, {peaks.memory_gbytes_per_s:.0f} GB/s"
     )
-    axes.plot(corners, heights, style, color="C0", label=name)
+    axes.plot(corners, heights, style, color="black", label=name)
 
 
-def _write_label(axes: Axes, point: RooflinePoint) -> None:
-    text = point.label
-    if len(text) > _LABEL_WIDTH:
-        text = f"{text[:_LABEL_WIDTH]}…"
-    axes.annotate(
-        text,
-        (point.intensity, point.gflops),
-        xytext=(6, -3),
-        textcoords="offset points",
-        fontsize=8,
-    )
+def _area(point: RooflinePoint, longest: RooflinePoint) -> float:
+    least, most = _AREAS
+    return least + (most - least) * point.minimum_us / longest.minimum_us
+
+
+def _label(point: RooflinePoint) -> str:
+    label = point.label
+    shown = label if len(label) <= _LABEL_WIDTH else f"{label[: _LABEL_WIDTH - 1]}…"
+    return f"{shown}, {point.minimum_us:,.1f} us"

@@ -9,6 +9,8 @@ from difflib import SequenceMatcher, unified_diff
 from html import escape
 from typing import Any
 
+# What a block reads and writes: TVM finds it out of the block itself.
+_REGIONS = ("T.reads(", "T.writes(")
 _WIDE_LITERAL = re.compile(r"T\.int64\((-?\d+)\)")
 _STYLES = {"-": "background:#fbe3e4", "+": "background:#e0f3e3", " ": ""}
 _CELL = "vertical-align:top;text-align:left;white-space:pre;padding:0 1em 0 0"
@@ -17,14 +19,15 @@ _CELL = "vertical-align:top;text-align:left;white-space:pre;padding:0 1em 0 0"
 def readable_tir(func: Any) -> str:
     """Return a PrimFunc as TVM's script, for reading.
 
-    64-bit numbers are plain ones (``8``, not ``T.int64(8)``), and the lines that only TVM needs to
-    read it back are left out. `PrimFunc.script()` has them.
+    64-bit numbers are plain ones (``8``, not ``T.int64(8)``); imports and the regions of blocks are
+    left out. `PrimFunc.script()` has them.
     """
     lines = (line for line in func.script().splitlines() if not line.startswith("#"))
-    return _WIDE_LITERAL.sub(r"\1", "\n".join(lines)).strip() + "\n"
+    kept = (line for line in lines if not line.lstrip().startswith(_REGIONS))
+    return _WIDE_LITERAL.sub(r"\1", "\n".join(kept)).strip() + "\n"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class SideBySide:
     """Two texts, line beside line; a notebook shows two columns, `print` what differs."""
 
@@ -47,7 +50,7 @@ class SideBySide:
                 other = (marks[1], theirs[number]) if number < len(theirs) else (" ", "")
                 yield (*one, *other)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         left, right = (text.splitlines() for text in self.texts)
         return "\n".join(unified_diff(left, right, *self.names, lineterm="", n=2))
 
