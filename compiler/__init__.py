@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from compiler.measure.roofline import roofline as roofline
     from compiler.pipeline import compile as compile
     from compiler.quantization.quantize import quantize as quantize
+    from compiler.tuner.tune import tune as tune
     from compiler.verify import verify as verify
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "profile": "compiler.measure.profile",
     "quantize": "compiler.quantization.quantize",
     "roofline": "compiler.measure.roofline",
+    "tune": "compiler.tuner.tune",
     "verify": "compiler.verify",
 }
 

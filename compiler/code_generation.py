@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +13,10 @@ from compiler.device_compiler import DeviceImage
 from compiler.errors import LoweringError
 from compiler.joined_storage import joins_fit, without_join_copies
 from compiler.onnx_import.model import Model, Weights
-from compiler.program import CompiledKernel, IoMemory, KernelMemory, Program
+from compiler.program import ChoiceOutcome, CompiledKernel, IoMemory, KernelMemory, Program
 from compiler.target_spec import Precision, TargetSpec
+from compiler.tuning.decision import Decision
+from compiler.tuning.record import Choice
 from compiler.tuning.store import Records
 
 
@@ -30,9 +32,11 @@ class GeneratedCode:
 
     @property
     def records_used(self) -> tuple[str, ...]:
-        """The records that schedules came from, sorted."""
+        """The records that schedules and choices came from, sorted."""
         outcomes = (kernel.schedule for kernel in self.kernels.values())
-        return tuple(sorted({outcome.name for outcome in outcomes if outcome.source == "record"}))
+        schedules = {outcome.name for outcome in outcomes if outcome.source == "record"}
+        choices = {one.record for one in self.program.choices if not one.passed_over}
+        return tuple(sorted(schedules | choices))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +86,8 @@ class Lowering:
     """What a family of targets does with a graph and with each of its scheduled kernels."""
 
     target: Any  # TVM's
-    stages: Callable[..., tuple[Any, ...]]  # of `stages.graph_stages`, with `joins_apart`
+    # Of `stages.graph_stages`, with `joins_apart`, `choices` and `packed`.
+    stages: Callable[..., tuple[Any, ...]]
     build: Callable[..., CompiledKernel]  # func, name, input_count, outcome
     rules: Any = None  # of `schedules.rules`; the family's if None
     io_memory: IoMemory = "caller"
@@ -120,6 +125,7 @@ class LoweredGraph:
     module: Any  # TVM's
     workloads: Any  # scheduling.Workloads
     stages: tuple[str, ...]
+    decisions: tuple[Decision, ...]  # what stages chose, and what else they might have
 
 
 def lower_graph(
@@ -128,25 +134,82 @@ def lower_graph(
     spec: TargetSpec,
     dump_stages: Path | None,
     report: Callable[[str], None],
+    choices: Mapping[str, Choice] | None = None,
 ) -> LoweredGraph:
-    """Run the stages and merge equal kernels."""
+    """Run the stages and merge equal kernels.
+
+    Args:
+        choices: for operators, by signature (`stages.decisions`); others have the default.
+    """
     from compiler.onnx_import.to_relax import to_relax
-    from compiler.relax_program import extract_program
-    from compiler.scheduling import distinct_workloads
-    from compiler.stages.stage import run_stages
 
     report("import")
-    target, graph = lowering.target, to_relax(model)
+    stages = partial(lowering.stages, choices=choices or {})
+    return _lowered(lowering, stages, to_relax(model), model, spec, dump_stages, report)
+
+
+class GraphVariants:
+    """One model's graph, lowered with one set of choices after another.
+
+    What no choice changes is done once: import, the stages before the first one that has a choice,
+    and each form in which weights are packed.
+    """
+
+    def __init__(self, lowering: Lowering, model: Model, spec: TargetSpec) -> None:
+        from compiler.onnx_import.to_relax import to_relax
+        from compiler.stages.constants import PackedConstants
+        from compiler.stages.stage import run_stages
+
+        self._lowering, self._model, self._spec = lowering, model, spec
+        self._packed = PackedConstants()
+        stages = lowering.stages()
+        self._shared = next((i for i, one in enumerate(stages) if one.decides), len(stages))
+        self._graph = run_stages(
+            to_relax(model), stages[: self._shared], target=lowering.target, report=_silent
+        )
+
+    def lower(self, choices: Mapping[str, Choice]) -> LoweredGraph:
+        """Return the graph as `lower_graph` does with these choices."""
+
+        def stages(*, joins_apart: bool) -> tuple[Any, ...]:
+            made = self._lowering.stages(
+                joins_apart=joins_apart, choices=choices, packed=self._packed
+            )
+            return made[self._shared :]
+
+        return _lowered(self._lowering, stages, self._graph, self._model, self._spec, None, _silent)
+
+
+def _silent(_: str) -> None:
+    """Report nothing."""
+
+
+def _lowered(
+    lowering: Lowering,
+    stages_of: Callable[..., tuple[Any, ...]],
+    graph: Any,
+    model: Model,
+    spec: TargetSpec,
+    dump_stages: Path | None,
+    report: Callable[[str], None],
+) -> LoweredGraph:
+    from compiler.relax_program import extract_program
+    from compiler.scheduling import distinct_workloads
+    from compiler.stages.decisions import decisions
+    from compiler.stages.stage import run_stages
+
     for joins_apart in (True, False):
-        stages = lowering.stages(joins_apart=joins_apart)
-        mod = run_stages(graph, stages, target=target, report=report, dump_folder=dump_stages)
+        stages = stages_of(joins_apart=joins_apart)
+        mod = run_stages(
+            graph, stages, target=lowering.target, report=report, dump_folder=dump_stages
+        )
         program = replace(extract_program(mod, model), io_memory=lowering.io_memory)
         workloads = distinct_workloads(mod, program)
         nothing = dict.fromkeys(workloads.functions, KernelMemory())
         if joins_fit(workloads.program, nothing, may_grow=_may_grow(spec)):
             break  # else their copies stay, and cost less inside other kernels
     names = tuple(stage.name for stage in stages)
-    return LoweredGraph(module=mod, workloads=workloads, stages=names)
+    return LoweredGraph(module=mod, workloads=workloads, stages=names, decisions=decisions(mod))
 
 
 def _may_grow(spec: TargetSpec) -> bool:
@@ -165,7 +228,7 @@ def generate_by(
     """Run the stages, schedule the kernels and build their code, as `lowering` says."""
     from compiler.scheduling import layout_changes, relax_plan_bytes
 
-    graph = lower_graph(lowering, model, spec, dump_stages, report)
+    graph = lower_graph(lowering, model, spec, dump_stages, report, choices_of(records))
     workloads = graph.workloads
 
     def build(name: str) -> CompiledKernel:
@@ -183,10 +246,29 @@ def generate_by(
     )
     used = {call.kernel for call in program.calls}
     return GeneratedCode(
-        program=program,
+        program=replace(program, choices=choice_outcomes(graph.decisions, records)),
         kernels={kernel.name: kernel for kernel in kernels if kernel.name in used},
         stages=graph.stages,
         relax_plan_bytes=relax_plan_bytes(graph.module, lowering.target),
+    )
+
+
+def choices_of(records: Records) -> dict[str, Choice]:
+    """Return what records choose, by signature: the `choices` of `lower_graph`."""
+    return {signature: record.choice for signature, record in records.choices.items()}
+
+
+def choice_outcomes(decisions: Sequence[Decision], records: Records) -> tuple[ChoiceOutcome, ...]:
+    """Return what became of the records that are of operators of the graph, by signature."""
+    met = {one.signature: one for one in decisions if one.signature in records.choices}
+    return tuple(
+        ChoiceOutcome(
+            signature=signature,
+            choice=records.choices[signature].choice,
+            record=records.choices[signature].id,
+            passed_over=one.passed_over,
+        )
+        for signature, one in sorted(met.items())
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -134,6 +134,16 @@ class FloatWeight:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceOutcome:
+    """What became of a record of a choice for operators of the graph."""
+
+    signature: str
+    choice: dict[str, Any]  # plain JSON
+    record: str  # its id
+    passed_over: str = ""  # why it was not taken; "" if it was
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
     """Kernel calls in execution order over values; ``values[i].id == i``."""
 
@@ -147,6 +157,7 @@ class Program:
     integer_io: bool = False  # the caller quantizes and dequantizes (--io int8)
     io_memory: IoMemory = "caller"
     float_weights: tuple[FloatWeight, ...] = ()  # of --weights fp16
+    choices: tuple[ChoiceOutcome, ...] = ()  # of records
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

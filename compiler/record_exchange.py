@@ -20,7 +20,7 @@ from compiler.onnx_import.support import require_supported
 from compiler.pipeline import compile as compile_model
 from compiler.target_spec import TargetSpec
 from compiler.tuning.folder import RecordError, read_lines
-from compiler.tuning.record import Measurement, ScheduleRecord
+from compiler.tuning.record import Measurement, ScheduleRecord, Verdict
 from compiler.tuning.store import best_schedules
 from compiler.tuning.target_key import TargetKey, target_key
 from compiler.tuning.writer import RecordWriter
@@ -79,9 +79,14 @@ def export_records(
     report("records")
     writer = DatabaseWriter(database, spec.with_cores(key.threads))
     written, passed_over = [], []
-    for record in (line.record for line in lines if line.record is not None):
+    known = [line.record for line in lines if line.record is not None]
+    rejected = {one.candidate for one in known if isinstance(one, Verdict)}
+    for record in known:
+        if not isinstance(record, ScheduleRecord):
+            passed_over.append(f"record {record.id}: a {record.kind}, which the database has not")
+            continue
         func = kernels.get(record.workload)
-        problem = _not_exported(record, func) or writer.add(func, record)
+        problem = _not_exported(record, func, rejected) or writer.add(func, record)
         if problem:
             passed_over.append(f"record {record.id}: {problem}")
         else:
@@ -91,11 +96,13 @@ def export_records(
     )
 
 
-def _not_exported(record: ScheduleRecord, func: Any) -> str:
+def _not_exported(record: ScheduleRecord, func: Any, rejected: set[tuple[str, str]]) -> str:
     if func is None:
         return f"the model has no kernel {record.workload} ({record.kernel})"
     if not record.is_usable:
         return f"its schedule {record.outcome}"
+    if record.candidate in rejected:
+        return "its schedule was rejected: a whole model is slower with it"
     if record.measurement.unit != "us":
         return f"measured in {record.measurement.unit}; the database knows seconds only"
     return ""

@@ -33,6 +33,7 @@ class ScheduledKernel:
     func: PrimFunc
     input_count: int
     outcome: ScheduleOutcome
+    schedule: Schedule  # that made `func`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,7 +242,11 @@ def _scheduled(
     name: str, schedule: Schedule, input_count: int, outcome: ScheduleOutcome
 ) -> ScheduledKernel:
     return ScheduledKernel(
-        name=name, func=schedule.mod["main"], input_count=input_count, outcome=outcome
+        name=name,
+        func=schedule.mod["main"],
+        input_count=input_count,
+        outcome=outcome,
+        schedule=schedule,
     )
 
 

@@ -18,6 +18,10 @@ from tvm.tirx import PrimFunc
 
 CATEGORICAL = "SampleCategorical"
 PERFECT_TILE = "SamplePerfectTile"
+COMPUTE_LOCATION = "SampleComputeLocation"  # of MetaSchedule's rules only
+# Inlined, at the root, or at one of the loops; which there are depends on decisions before. TVM
+# takes the nearest place that there is.
+LOCATIONS = tuple(range(-2, 9))
 
 Decision = int | tuple[int, ...]
 
@@ -28,7 +32,8 @@ class Draw:
 
     step: int  # its number among the steps of the trace
     kind: str
-    decision: Decision  # the position of a candidate, or the factors of a loop, outer first
+    # The position of a candidate, the factors of a loop, outer first, or a place (`LOCATIONS`).
+    decision: Decision
     choices: tuple[Decision, ...]
     values: tuple[Any, ...]  # what each choice stands for: the candidates, or the factors
 
@@ -49,13 +54,18 @@ def draws(schedule: s_tir.Schedule) -> tuple[Draw, ...]:
 
 
 def with_decisions(
-    func: PrimFunc, schedule: s_tir.Schedule, decisions: Mapping[int, Decision]
+    func: PrimFunc,
+    schedule: s_tir.Schedule,
+    decisions: Mapping[int, Decision],
+    *,
+    seed: int = 1,
 ) -> s_tir.Schedule:
     """Return the schedule of `func` by the same steps, with other decisions at some of them.
 
     Args:
         schedule: of the same function.
         decisions: by the number of a step (`Draw.step`), one of its choices.
+        seed: of what is drawn anew, where a decision does not fit those before it.
 
     Raises:
         RuntimeError: the steps do not fit these decisions; there is no such candidate.
@@ -66,7 +76,7 @@ def with_decisions(
         assert decision in known[number].choices, (number, decision)
         plain = list(decision) if isinstance(decision, tuple) else decision
         trace = trace.with_decision(trace.insts[number], plain, False)
-    changed = s_tir.Schedule(func)
+    changed = s_tir.Schedule(func, seed=seed)
     trace.apply_to_schedule(changed, remove_postproc=False)
     return changed
 
@@ -88,6 +98,12 @@ def _draw(number: int, step: Instruction, decision: Any) -> Draw | None:
             if tile[-1] <= max(most, factors[-1])
         )
         return Draw(step=number, kind=PERFECT_TILE, decision=factors, choices=tiles, values=tiles)
+    if step.kind.name == COMPUTE_LOCATION:
+        place = int(decision)
+        choices = tuple(sorted({*LOCATIONS, place}))
+        return Draw(
+            step=number, kind=COMPUTE_LOCATION, decision=place, choices=choices, values=choices
+        )
     return None
 
 

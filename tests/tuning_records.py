@@ -6,7 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compiler.tuning.record import Measurement, ScheduleRecord, Unit, to_line
+from compiler.tuning.record import (
+    ChoiceRecord,
+    Measurement,
+    Record,
+    ScheduleRecord,
+    Unit,
+    Verdict,
+    to_line,
+)
 from compiler.tuning.target_key import TargetKey
 
 KEY = TargetKey(
@@ -43,14 +51,47 @@ def record(
     return ScheduleRecord(**{**facts, **changes})
 
 
+SIGNATURE = "conv2d float32 1x64x56x56 64x64x3x3 strides 1,1 pads 1,1,1,1 groups 1"
+
+
+def choice_record(
+    time: float | None, *, default: float = 10.0, key: TargetKey = KEY, **changes: Any
+) -> ChoiceRecord:
+    """A record of KEY whose choice takes `time` where the default takes `default`."""
+    unit = changes.pop("unit", "us")
+
+    def measured(*values: float) -> Measurement:
+        return Measurement(unit=unit, values=values, runner="native")
+
+    facts: dict[str, Any] = {
+        "target": key,
+        "signature": SIGNATURE,
+        "choice": {"algorithm": "winograd", "tile": 4, "chunk": [7, 14]},
+        "instead_of": {"algorithm": "direct"},
+        "model": "resnet18",
+        "operators": 1,
+        "outcome": "passed",
+        "measurement": measured() if time is None else measured(time),
+        "default": measured(default),
+    }
+    return ChoiceRecord(**{**facts, **changes})
+
+
+def rejection(of: ScheduleRecord | ChoiceRecord, reason: str = "1.03 times as long") -> Verdict:
+    """The verdict that rejects the record's schedule or choice."""
+    if isinstance(of, ChoiceRecord):
+        return Verdict(target=of.target, signature=of.signature, choice=of.choice, reason=reason)
+    return Verdict(target=of.target, workload=of.workload, trace_id=of.trace_id, reason=reason)
+
+
 def other_key(letter: str, **changes: Any) -> TargetKey:
     """Another fingerprint."""
     return replace(KEY, fingerprint=letter * 64, **changes)
 
 
-def write(folder: Path, *content: ScheduleRecord | str, name: str = "one.jsonl") -> Path:
+def write(folder: Path, *content: Record | str, name: str = "one.jsonl") -> Path:
     """Write records and other lines into the folder of the first record, else of KEY."""
-    keys = [one.target for one in content if isinstance(one, ScheduleRecord)]
+    keys = [one.target for one in content if not isinstance(one, str)]
     key = keys[0] if keys else KEY
     path = folder / key.name / key.fingerprint / name
     path.parent.mkdir(parents=True, exist_ok=True)

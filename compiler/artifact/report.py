@@ -47,6 +47,7 @@ def build_report(
         "copies": [
             {"source": copy.source, "destination": copy.destination} for copy in program.copies
         ],
+        **({"choices": [asdict(one) for one in program.choices]} if program.choices else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -179,10 +179,7 @@ def _write_sources(
         "CMakeLists.txt": render("CMakeLists.txt.j2", prefix=prefix, suffix=form.suffix).encode(),
     }
     called = {symbol for kernel in model.kernels.values() for symbol in kernel.runtime_symbols}
-    named = {RUNTIME_FUNCTION_FILES[symbol] for symbol in called}
-    behind = {name for file in named for name in RUNTIME_FILES_BEHIND.get(file, ())}
-    more = tuple(sorted(named | behind))
-    included = {_INCLUDED[name] for name in more if name in _INCLUDED}
+    more, included = files_behind(called)
     texts |= {
         f"src/runtime/{name}": (runtime / name).read_bytes()
         for name in (*_RUNTIME_FILES, *sorted({*more, *included}))
@@ -193,6 +190,18 @@ def _write_sources(
         write_file(folder / name, data)
     runtime_sources = (f"src/runtime/{name}" for name in (*_RUNTIME_SOURCES, *more))
     return [f"src/{prefix}.c", f"src/{prefix}_cpu.c", *runtime_sources, next(iter(blobs))]
+
+
+def files_behind(symbols: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the runtime's files that kernels with calls of `symbols` need.
+
+    Returns:
+        Those to compile, sorted, and those that they include.
+    """
+    named = {RUNTIME_FUNCTION_FILES[symbol] for symbol in symbols}
+    behind = {name for file in named for name in RUNTIME_FILES_BEHIND.get(file, ())}
+    compiled = tuple(sorted(named | behind))
+    return compiled, tuple(sorted(_INCLUDED[name] for name in compiled if name in _INCLUDED))
 
 
 def _build(

@@ -8,16 +8,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-
 from compiler.code_generation import Lowering, lower_graph
 from compiler.errors import InputError, TargetError
 from compiler.families import family_build
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model, Weights
 from compiler.onnx_import.support import require_supported
-from compiler.program import ELEMENT_BYTES, KernelCall, Program, Value
+from compiler.program import ELEMENT_BYTES
 from compiler.target_spec import Precision, TargetSpec, load_target
+from compiler.tuner.tasks import constant_of
 from compiler.tuner.trial import TuningTask
 from compiler.tuning.target_key import TargetKey, target_key
 
@@ -221,7 +220,7 @@ def _of_program(name: str, workloads: Any, way: _Way) -> Kernel:
         input_count=workloads.input_counts[name],
         calls=len(calls),
         macs=calls[0].macs,
-        constants=_constants(program, calls[0]),
+        constants=tuple(constant_of(program, value) for value in calls[0].inputs),
     )
 
 
@@ -242,19 +241,6 @@ def _kernel(name: str, func: Any, way: _Way, *, operator: str = "", **facts: Any
         operator=operator,
         schedule=f"{outcome.source}: {outcome.name}",
     )
-
-
-def _constants(program: Program, call: KernelCall) -> tuple[np.ndarray | None, ...]:
-    return tuple(_constant(program, program.values[number]) for number in call.inputs)
-
-
-def _constant(program: Program, value: Value) -> np.ndarray | None:
-    """The elements of a constant, which may be a part of another one; None if it is none."""
-    stored = program.constants.get(value.storage)
-    if stored is None or value.id == value.storage:
-        return stored
-    content = stored.reshape(-1).view(np.uint8)[value.offset_bytes :][: value.size_bytes]
-    return content.view(stored.dtype).reshape(value.shape)
 
 
 def _parameter_bytes(parameter: Any) -> int:

@@ -9,11 +9,15 @@ from pathlib import Path
 from compiler.environment import tool_environment
 from compiler.errors import NotRunnableError
 
-TIMEOUT_S = 600
+TIMEOUT_S = 600.0
+
+
+class LateError(NotRunnableError):
+    """What runs in the emulator did not end in time."""
 
 
 def run_emulated(
-    command: Sequence[str], folder: Path, *, what: str, fix: str
+    command: Sequence[str], folder: Path, *, what: str, fix: str, timeout_s: float = TIMEOUT_S
 ) -> subprocess.CompletedProcess[str]:
     """Run an emulator's `command` in `folder` and return how it ended.
 
@@ -22,7 +26,7 @@ def run_emulated(
         fix: of the error.
 
     Raises:
-        NotRunnableError: it takes longer than `TIMEOUT_S`.
+        LateError: it takes longer than `timeout_s`.
     """
     try:
         return subprocess.run(
@@ -33,12 +37,12 @@ def run_emulated(
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as cause:
-        raise NotRunnableError(
-            f"the {what} did not end in {TIMEOUT_S} s in {command[0]}",
+        raise LateError(
+            f"the {what} did not end in {timeout_s:g} s in {command[0]}",
             why="an emulator is about a hundred times slower than a processor",
             fix=fix,
         ) from cause

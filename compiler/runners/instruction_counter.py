@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -15,6 +16,7 @@ from compiler.toolchain import find_toolchain, run_tool
 INSTRUCTIONS = "count_instructions"  # one number: all of them
 # All; those that use a z register of SVE; those that use a vector of Advanced SIMD. AArch64 only.
 VECTORS = "count_vectors"
+MARKS = "count_marks"  # all of them, at each call of `tunesmith_mark`; see programs/trial_marks.h
 MOST_COUNTED_RUNS = 2
 _HEADER, _COUNT = "qemu_plugin.h", "instructions.txt"
 # Which version of its plugin interface QEMU wants: version 1 was refused from QEMU 9.0 on.
@@ -43,7 +45,7 @@ class InstructionCounter:
         """Return the counter, or None if this QEMU was built without plugins.
 
         Args:
-            kind: `INSTRUCTIONS` or `VECTORS`.
+            kind: `INSTRUCTIONS`, `VECTORS` or `MARKS`.
         """
         if not _takes_plugins(emulator):
             return None
@@ -61,6 +63,16 @@ class InstructionCounter:
     def emulator_options(self) -> tuple[str, ...]:
         return ("-plugin", f"./{self.plugin},out={_COUNT}")
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """What the plugin counted when the emulator ran last."""
+        return tuple(map(int, (self.folder / _COUNT).read_text("ascii").split()))
+
+    def copied_to(self, folder: Path) -> Self:
+        """The counter in another folder that the emulator works in."""
+        shutil.copyfile(self.folder / self.plugin, folder / self.plugin)
+        return replace(self, folder=folder)
+
     def of_one_run(self, start: Callable[[int], object]) -> int:
         """Return the instructions of two runs less those of one: starting and ending are in both.
 
@@ -74,7 +86,7 @@ class InstructionCounter:
         counts = []
         for runs in range(1, MOST_COUNTED_RUNS + 1):
             start(runs)
-            counts.append(tuple(map(int, (self.folder / _COUNT).read_text("ascii").split())))
+            counts.append(self.numbers)
         return tuple(two - one for one, two in zip(*counts, strict=True))
 
 

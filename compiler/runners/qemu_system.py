@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.artifact.manifest import Artifact
 from compiler.errors import NotRunnableError
-from compiler.runners.emulated_process import run_emulated
+from compiler.runners.emulated_process import TIMEOUT_S, run_emulated
 from compiler.runners.machine import Machine
 from compiler.toolchain import run_tool
 
@@ -46,21 +47,36 @@ class QemuSystem:
         Raises:
             NotRunnableError: it takes too long, faults, or reports an error.
         """
+        done = self.start(firmware, folder, options)
+        if done.returncode != 0:
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            raise NotRunnableError(
+                f"the firmware for {self.target_name} failed in {self.command[0]}",
+                why=lines[-1] if lines else f"it ended with status {done.returncode}",
+                fix="report the model and the target: this is a fault of the compiler",
+            )
+
+    def start(
+        self,
+        firmware: str,
+        folder: Path,
+        options: Sequence[str] = (),
+        timeout_s: float = TIMEOUT_S,
+    ) -> subprocess.CompletedProcess[str]:
+        """As `run`, and return how it ended.
+
+        Raises:
+            LateError: it takes longer than `timeout_s`.
+        """
         emulator, *arguments = self.command
         command = (emulator, *options, *arguments, *_OPTIONS, *_SEMIHOSTING, "-kernel", firmware)
-        done = run_emulated(
+        return run_emulated(
             command,
             folder,
             what="firmware",
             fix="run it on the board, or give fewer inputs",
+            timeout_s=timeout_s,
         )
-        if done.returncode != 0:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise NotRunnableError(
-                f"the firmware for {self.target_name} failed in {emulator}",
-                why=lines[-1] if lines else f"it ended with status {done.returncode}",
-                fix="report the model and the target: this is a fault of the compiler",
-            )
 
 
 def find_board(artifact: Artifact) -> QemuSystem:
@@ -70,11 +86,20 @@ def find_board(artifact: Artifact) -> QemuSystem:
         NotRunnableError: it is not installed.
     """
     target, command = artifact.manifest.target, artifact.manifest.runner.command
+    return board_emulator(command, target.name, target.triple)
+
+
+def board_emulator(command: tuple[str, ...], target_name: str, triple: str) -> QemuSystem:
+    """Return the emulator that `command` starts; the target is named in errors.
+
+    Raises:
+        NotRunnableError: it is not installed.
+    """
     emulator = command[0]
     if shutil.which(emulator) is None:
         package = _PACKAGES.get(emulator.rpartition("-")[2], "qemu-system")
         raise NotRunnableError(
-            f"no emulator for {target.name}: `{emulator}` was not found",
+            f"no emulator for {target_name}: `{emulator}` was not found",
             why="the target's [runner] names it, and it is not on the PATH",
             fix=f"install QEMU (Debian and Ubuntu: apt-get install {package})",
         )
@@ -83,6 +108,6 @@ def find_board(artifact: Artifact) -> QemuSystem:
     return QemuSystem(
         command=command,
         version=found[1] if found else "unknown",
-        processor=target.triple.split("-", 1)[0],
-        target_name=target.name,
+        processor=triple.split("-", 1)[0],
+        target_name=target_name,
     )

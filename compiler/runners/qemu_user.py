@@ -12,11 +12,9 @@ from pathlib import Path
 
 from compiler.artifact.manifest import Artifact
 from compiler.errors import NotRunnableError
-from compiler.runners.emulated_process import run_emulated
+from compiler.runners.emulated_process import TIMEOUT_S, run_emulated
 from compiler.runners.machine import Machine
 from compiler.toolchain import run_tool
-
-# A hundred times slower than the machine itself, and models may take a second there.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +36,11 @@ class QemuUser:
         )
 
     def start(
-        self, program: Sequence[str], folder: Path, options: Sequence[str] = ()
+        self,
+        program: Sequence[str],
+        folder: Path,
+        options: Sequence[str] = (),
+        timeout_s: float = TIMEOUT_S,
     ) -> subprocess.CompletedProcess[str]:
         """Run `program` in the emulator, in `folder`, and return how it ended.
 
@@ -46,7 +48,7 @@ class QemuUser:
             options: of the emulator.
 
         Raises:
-            NotRunnableError: it takes too long.
+            LateError: it takes longer than `timeout_s`.
         """
         emulator, *arguments = self.command
         return run_emulated(
@@ -54,6 +56,7 @@ class QemuUser:
             folder,
             what="library",
             fix="run it on a machine for which it was compiled",
+            timeout_s=timeout_s,
         )
 
     def check(self, done: subprocess.CompletedProcess[str]) -> None:
@@ -63,7 +66,7 @@ class QemuUser:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise NotRunnableError(
             f"the library failed in {self.command[0]}",
-            why=lines[-1] if lines else _ending(done.returncode),
+            why=lines[-1] if lines else ending(done.returncode),
             fix="see that the emulated processor has all that the target's code uses "
             f"(`tunesmith targets show {self.target_name}`)",
         )
@@ -101,7 +104,8 @@ def emulator_of(command: tuple[str, ...], target_name: str, triple: str) -> Qemu
     )
 
 
-def _ending(status: int) -> str:
+def ending(status: int) -> str:
+    """Say how a process ended, from its status."""
     if status < 0:
         return f"it ended with signal {signal.Signals(-status).name}"
     return f"it ended with status {status}"

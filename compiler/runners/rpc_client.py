@@ -19,7 +19,14 @@ import numpy as np
 
 from compiler.board_address import BoardAddress, split_endpoint
 from compiler.errors import NotRunnableError
-from compiler.runners.rpc_messages import Argument, BoardBlock, CallResult, Refusal, Request
+from compiler.runners.rpc_messages import (
+    Argument,
+    BoardBlock,
+    CallResult,
+    KeptBlock,
+    Refusal,
+    Request,
+)
 
 if TYPE_CHECKING:
     from tvm import rpc
@@ -34,6 +41,7 @@ class Client:
     def __init__(self) -> None:
         self._address = BoardAddress()
         self._libraries: dict[str, Any] = {}
+        self._kept: dict[str, list[Any]] = {}
         self._tracker: rpc.TrackerSession | None = None
         self._session: rpc.RPCSession | None = None
 
@@ -131,22 +139,25 @@ class Client:
         with self._calling("removing the library's file"):
             session.remove(name)
 
+    def unload(self, name: str) -> None:
+        """Have the board forget a library."""
+        with self._calling("unloading the library"):
+            del self._libraries[name]  # TVM says so to the board
+
+    def keep(self, name: str, contents: Sequence[bytes]) -> None:
+        """Send blocks that calls can name until `forget`."""
+        with self._calling("sending operands"):
+            self._kept[name] = [self._tensor(content) for content in contents]
+
+    def forget(self, name: str) -> None:
+        """Free the blocks of that name on the board."""
+        with self._calling("freeing operands"):
+            del self._kept[name]
+
     def call(self, library: str, function: str, arguments: Sequence[Argument]) -> CallResult:
         """Call a function of a library that is loaded."""
-        from tvm import runtime
-
-        assert self._session is not None, "connect comes first"
-        device = self._session.cpu()
         with self._calling("running the library"):
-            values: list[Any] = []
-            for argument in arguments:
-                if isinstance(argument, int):
-                    values.append(argument)
-                elif argument.content is None:
-                    values.append(runtime.empty((argument.size_bytes,), "uint8", device))
-                else:
-                    content = np.frombuffer(argument.content, np.uint8)
-                    values.append(runtime.tensor(content, device=device))
+            values = [self._value(argument) for argument in arguments]
             status = self._libraries[library][function](*values)
             fetched = [
                 value.numpy()
@@ -154,6 +165,25 @@ class Client:
                 if isinstance(argument, BoardBlock) and argument.is_fetched
             ]
         return CallResult(status=int(status), blocks=tuple(fetched))
+
+    def _value(self, argument: Argument) -> Any:
+        """What TVM passes to the function for an argument."""
+        from tvm import runtime
+
+        assert self._session is not None, "connect comes first"
+        if isinstance(argument, int):
+            return argument
+        if isinstance(argument, KeptBlock):
+            return self._kept[argument.name][argument.number]
+        if argument.content is None:
+            return runtime.empty((argument.size_bytes,), "uint8", self._session.cpu())
+        return self._tensor(argument.content)
+
+    def _tensor(self, content: bytes) -> Any:
+        from tvm import runtime
+
+        assert self._session is not None, "connect comes first"
+        return runtime.tensor(np.frombuffer(content, np.uint8), device=self._session.cpu())
 
     @contextlib.contextmanager
     def _calling(self, doing: str, machine: str = "") -> Iterator[None]:

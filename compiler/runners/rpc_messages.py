@@ -17,8 +17,16 @@ class BoardBlock:
     is_fetched: bool = False  # whether what the function left in it comes back
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptBlock:
+    """Memory on the board that was sent there before, under a name."""
+
+    name: str
+    number: int  # of the blocks of that name
+
+
 # What a function on the board takes.
-Argument = int | BoardBlock
+Argument = int | BoardBlock | KeptBlock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

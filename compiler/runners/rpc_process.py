@@ -54,6 +54,30 @@ class RpcProcess(ClosedOnExit):
         """
         self._ask("load", str(path), name, machine, doing="loading the library")
 
+    def unload(self, name: str) -> None:
+        """Have the board forget a library.
+
+        Raises:
+            NotRunnableError: the board cannot be reached any more.
+        """
+        self._ask("unload", name, doing="unloading the library")
+
+    def keep(self, name: str, contents: Sequence[bytes]) -> None:
+        """Send blocks that a `KeptBlock` of a call can name; none is empty.
+
+        Raises:
+            NotRunnableError: the board cannot be reached any more or has no memory.
+        """
+        self._ask("keep", name, tuple(contents), doing="taking operands")
+
+    def forget(self, name: str) -> None:
+        """Free the blocks of that name on the board.
+
+        Raises:
+            NotRunnableError: the board cannot be reached any more.
+        """
+        self._ask("forget", name, doing="freeing operands")
+
     def call(
         self, library: str, function: str, arguments: Sequence[Argument], *, doing: str
     ) -> CallResult:

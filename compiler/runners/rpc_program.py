@@ -12,7 +12,7 @@ from compiler.runners.phase_calls import phase_calls
 from compiler.runners.runner import KernelSymbol
 from compiler.toolchain import find_toolchain, run_tool
 
-_HEADERS = ("board_guard.h", "tvm_ffi_abi.h")
+_HEADERS = ("board_guard.h", "board_words.h", "tvm_ffi_abi.h")
 _FLAGS = ("-std=c99", "-O1", "-g0", "-shared", "-fPIC", "-fvisibility=hidden", "-I.")
 _LIBRARIES = ("-lm", "-lpthread")
 

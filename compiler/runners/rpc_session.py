@@ -16,8 +16,8 @@ from compiler.runners.machine import Machine
 from compiler.runners.rpc_messages import Argument, BoardBlock
 from compiler.runners.rpc_process import RpcProcess
 
-_TEXT_BYTES = 1024
-_TEXT = BoardBlock(size_bytes=_TEXT_BYTES, is_fetched=True)
+TEXT_BYTES = 1024
+TEXT = BoardBlock(size_bytes=TEXT_BYTES, is_fetched=True)
 
 
 class RpcSession:
@@ -89,21 +89,16 @@ class RpcSession:
         self._process.close()
 
     def _described(self) -> Machine:
-        (text,) = self.call(self._model, "describe", (_TEXT, _TEXT_BYTES), doing="being described")
-        system, architecture, host, processor = _text(text).split("\n", 3)
-        key = f"`{self._board.device_key}`, " if self._board.device_key else ""
-        return Machine(
-            system=system,
-            architecture=architecture,
-            cpu=f"{processor or 'unknown'} (board {key}host {host}, over RPC)",
-        )
+        arguments = (TEXT, TEXT_BYTES)
+        (text,) = self.call(self._model, "describe", arguments, doing="being described")
+        return board_machine(text, self._board)
 
     def _start(self, threads: int) -> None:
-        arguments = (threads, _TEXT, _TEXT_BYTES)
+        arguments = (threads, TEXT, TEXT_BYTES)
         result = self._process.call(self._model, "start", arguments, doing="starting the library")
         if result.status == abi.E_CPU:
             raise OtherProcessorError(
-                f"{self._board} lacks the CPU feature {_text(result.blocks[0])}",
+                f"{self._board} lacks the CPU feature {block_text(result.blocks[0])}",
                 why=f"the library was compiled for {self._artifact.manifest.target.name}, "
                 f"the board is {self.machine.cpu}",
                 fix="compile for a target whose features the board's processor has",
@@ -116,9 +111,24 @@ class RpcSession:
             )
 
     def _explained(self, error: int) -> str:
-        arguments = (error, _TEXT, _TEXT_BYTES)
+        arguments = (error, TEXT, TEXT_BYTES)
         result = self._process.call(self._model, "explain", arguments, doing="explaining an error")
-        return _text(result.blocks[0])
+        return block_text(result.blocks[0])
+
+
+def board_machine(text: np.ndarray, board: BoardAddress) -> Machine:
+    """Return the machine that a board says it is.
+
+    Args:
+        text: the block that `describe` of programs/board_words.h has filled.
+    """
+    system, architecture, host, processor = block_text(text).split("\n", 3)
+    key = f"`{board.device_key}`, " if board.device_key else ""
+    return Machine(
+        system=system,
+        architecture=architecture,
+        cpu=f"{processor or 'unknown'} (board {key}host {host}, over RPC)",
+    )
 
 
 def _sent(array: np.ndarray) -> BoardBlock:
@@ -126,5 +136,6 @@ def _sent(array: np.ndarray) -> BoardBlock:
     return BoardBlock(size_bytes=len(content), content=content)
 
 
-def _text(block: np.ndarray) -> str:
+def block_text(block: np.ndarray) -> str:
+    """Return the text in a block that a function has filled."""
     return block.tobytes().partition(b"\0")[0].decode("utf-8", "replace")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,9 @@ import tvm
 from tvm import relax, te, tirx
 from tvm.ir import IRModule
 
+from compiler.stages.attention_forms import AttentionForms, attention_text
 from compiler.stages.constants import constant_array
+from compiler.stages.decisions import NO_CHOICES, Decider
 from compiler.stages.operand_views import (
     Index,
     View,
@@ -28,9 +30,10 @@ from compiler.stages.operand_views import (
     view_of,
 )
 from compiler.stages.operators.attention import AttentionShape, attention, padded_rows
-from compiler.stages.operators.attention_tile import AttentionTile, Machine, attention_tile
+from compiler.stages.operators.attention_tile import AttentionTile, Machine, attention_tiles
 from compiler.stages.provenance import STANDS_FOR, bindings, is_call_to
 from compiler.target_spec import TargetSpec
+from compiler.tuning.record import Choice
 from schedules.cpu.register_tile import FLOAT_BYTES
 
 
@@ -55,24 +58,48 @@ class _Mask:
     index: Index
 
 
-def fuse_attention(mod: IRModule, *, spec: TargetSpec) -> IRModule:
-    """Return the module with a call of one kernel for each attention of float32."""
+def fuse_attention(
+    mod: IRModule, *, spec: TargetSpec, choices: Mapping[str, Choice] = NO_CHOICES
+) -> IRModule:
+    """Return the module with a call of one kernel for each attention of float32.
+
+    Args:
+        choices: of records, by signature.
+    """
     machine = Machine(
         lanes=spec.lanes(dtype_bits=32),
         registers=spec.vector.register_count,
         l1d_bytes=spec.cache.l1d_bytes,
     )
     main = mod["main"]
-    found = _Finder(main, machine).found()
+    decider = Decider(choices)
+    found = _tiled(_Finder(main, machine).found(), machine, decider)
     if not found:
-        return mod
+        return decider.noted(mod)
     fuser = _Fuser(mod, found, machine.lanes, spec.cache.l2_bytes)
     func = fuser.visit_expr(main)
     out = fuser.builder_.get()
     out.update_func(out.get_global_var("main"), func)
     stands_for = {result.name: list(one.inside) for result, one in found.items()}
     stands_for |= dict(mod.attrs.get(STANDS_FOR, {}))
-    return out.with_attrs(mod.attrs or {}).with_attr(STANDS_FOR, tvm.runtime.convert(stands_for))
+    named = out.with_attrs(mod.attrs or {}).with_attr(STANDS_FOR, tvm.runtime.convert(stands_for))
+    return decider.noted(named)
+
+
+def _tiled(
+    found: Mapping[Any, _Attention], machine: Machine, decider: Decider
+) -> dict[Any, _Attention]:
+    """The occurrences that become one kernel, with the tiles that were chosen for them."""
+    counts = Counter(attention_text(one.shape) for one in found.values())
+    tiled = {}
+    for result, one in found.items():
+        text, forms = attention_text(one.shape), AttentionForms(shape=one.shape, machine=machine)
+        options = forms.options()
+        taken = decider.decide(text, options, operators=counts[text], refused=forms.refused)
+        tile = forms.tile(taken)
+        if tile is not None:
+            tiled[result] = replace(one, tile=tile)
+    return tiled
 
 
 class _Finder:
@@ -133,8 +160,8 @@ class _Finder:
         if len(batches) != 1 or any(str(v.ty.dtype) != "float32" for v in operands):
             return None
         rows, positions = shape[-2:]
-        tile = attention_tile(rows, positions, columns[-1], self._machine)
-        if tile is None or value.scale != 1.0 or 0 in (*shape, left[-1], columns[-1]):
+        tiles = attention_tiles(rows, positions, columns[-1], self._machine)
+        if not tiles or value.scale != 1.0 or 0 in (*shape, left[-1], columns[-1]):
             return None
         read = [v for view in (query, key, value) for v in reversed(view.through)]
         swapped = View(source=key.source, index=lambda at: key.index([*at[:-2], at[-1], at[-2]]))
@@ -148,7 +175,7 @@ class _Finder:
                 scale=scale * query.scale * key.scale,
                 order=order,
             ),
-            tile=tile,
+            tile=tiles[0],
             query=query,
             key=swapped,
             value=value,

@@ -9,395 +9,83 @@ graph, so it is fused, counted and shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
 from functools import cache, partial
-from math import gcd, prod
-from typing import Any
 
-import numpy as np
 import tvm
 from tvm import relax
 from tvm.ir import IRModule
 
-from compiler.onnx_import.to_relax import ONNX_NAMES, onnx_names
-from compiler.program import ELEMENT_BYTES, WINOGRAD_KERNEL
-from compiler.stages.blocked_parts import SLICE, SPLIT, blocked_part, blocked_slice
-from compiler.stages.constants import constant_array
-from compiler.stages.conv2d_algorithm import choose_winograd
-from compiler.stages.conv2d_lanes import columns_in_lanes
-from compiler.stages.layout_wishes import (
-    ELEMENTWISE_BINARY,
-    ELEMENTWISE_UNARY,
-    FROM_LAST,
-    POOLING,
-    RESIZE,
-    SPATIAL_REDUCTIONS,
-    TO_LAST,
-    axes_order,
-    wanted_blocked,
-)
-from compiler.stages.operand_views import shape_of
-from compiler.stages.operators.channel_blocks import (
-    blocked_to_channels_last,
-    channel_block,
-    channels_last_to_blocked,
-    unblocked,
-)
-from compiler.stages.operators.conv2d import conv2d_lanes, pack_conv2d_weight, packed_conv2d
-from compiler.stages.operators.conv2d_columns import (
-    columns_conv2d,
-    pack_columns_weight,
-    tap_run,
-)
+from compiler.onnx_import.to_relax import ONNX_NAMES
+from compiler.stages.blocker import Blocker
+from compiler.stages.constants import PackedConstants
+from compiler.stages.conv2d_forms import Conv2dForm, Conv2dForms, conv2d_text
+from compiler.stages.decisions import NO_CHOICES, Decider
+from compiler.stages.largest_call import largest_call_bytes
+from compiler.stages.layout_wishes import wanted_blocked
 from compiler.stages.operators.conv2d_signature import Conv2dSignature, conv2d_signature
-from compiler.stages.operators.depthwise_conv2d import (
-    blocked_depthwise_conv2d,
-    pack_depthwise_weight,
-)
-from compiler.stages.operators.resize import blocked_resize2d
-from compiler.stages.operators.winograd import TileGrid, winograd_conv2d, winograd_weight
 from compiler.stages.provenance import bindings, is_call_to
-from compiler.target_spec import TargetSpec, VectorSpec
+from compiler.target_spec import TargetSpec
+from compiler.tuning.record import Choice
 
 # Module attribute: variable name -> channels in a block, for variables in blocked layout.
 BLOCKS = "tunesmith.blocks"
 
 
-@dataclass(frozen=True, slots=True)
-class _Blocked:
-    """A variable of rank 5 that holds a value of rank 4."""
-
-    variable: relax.Var
-    block: int
-
-
-@relax.expr_functor.mutator
-class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
-    """Rewrites bindings in order; blocked results are known by the variable they replace."""
-
-    def __init__(
-        self,
-        mod: IRModule,
-        lanes: int,
-        vector: VectorSpec,
-        choose: Callable[[Conv2dSignature], TileGrid | None],
-        columns: Callable[[Conv2dSignature], int | None],
-        onnx_names: dict[str, str],
-        wanted: set[Any],
-    ) -> None:
-        super().__init__(mod)
-        self._wanted = wanted
-        self._lanes = lanes
-        self._vector = vector
-        self._choose_winograd = choose
-        self._columns_in_lanes = columns
-        self._name = ""  # of the variable that is being bound
-        self._blocked: dict[Any, _Blocked] = {}
-        self._plain: dict[Any, relax.Var] = {}
-        self._splits: dict[Any, relax.Call] = {}
-        self.onnx_names = onnx_names
-        self.blocks: dict[str, int] = {}
-
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        value = binding.value
-        self._name = binding.var.name
-        made = None
-        if isinstance(value, relax.Call) and is_call_to(value, SPLIT):
-            self._splits[binding.var] = value
-        if binding.var in self._wanted and isinstance(value, relax.Call):
-            made = self._as_blocked(value)
-        elif binding.var in self._wanted and isinstance(value, relax.TupleGetItem):
-            made = self._part(value)
-        if made is None:
-            super().visit_var_binding_(binding)
-            return
-        expression, block = made
-        variable = self.builder_.emit(expression, name_hint=binding.var.name)
-        self._blocked[binding.var] = _Blocked(variable, block)
-        self.blocks[variable.name] = block
-        self._same_onnx_name(variable, binding.var.name)
-
-    def _same_onnx_name(self, variable: relax.Var, name: str) -> None:
-        """Let a new variable hold the ONNX value that the variable called `name` held."""
-        if name in self.onnx_names:
-            self.onnx_names[variable.name] = self.onnx_names[name]
-
-    def visit_call_(self, call: relax.Call) -> Any:
-        """A call with a plain result; some read blocked operands all the same."""
-        name = getattr(call.op, "name", "")
-        data = self._blocked.get(call.args[0]) if call.args else None
-        made = None
-        if name == "relax.nn.conv2d":
-            made = self._to_plain_convolution(call, data)
-        elif data is not None and name in SPATIAL_REDUCTIONS:
-            made = self._spatial_reduction(call, data)
-        elif data is not None and axes_order(call) == TO_LAST:
-            made = self.builder_.call_te(
-                blocked_to_channels_last, data.variable, primfunc_name_hint="unblock"
-            )
-        return super().visit_call_(call) if made is None else made
-
-    def visit_dataflow_var_(self, variable: relax.DataflowVar) -> Any:
-        known = self._blocked.get(variable)
-        if known is None:
-            return super().visit_dataflow_var_(variable)
-        if variable not in self._plain:
-            plain = self.builder_.emit(self._plain_copy(known), name_hint=variable.name)
-            self._plain[variable] = plain
-            self._same_onnx_name(plain, variable.name)
-        return self._plain[variable]
-
-    def _plain_copy(self, value: _Blocked) -> Any:
-        batch, blocks, height, width, block = shape_of(value.variable)
-        if height == width == 1:  # the same bytes in the same order
-            return relax.op.reshape(value.variable, (batch, blocks * block, 1, 1))
-        return self.builder_.call_te(unblocked, value.variable, primfunc_name_hint="unblock")
-
-    def _as_blocked(self, call: relax.Call) -> tuple[Any, int] | None:
-        """Return the call on blocked operands and its block, None if it must stay plain."""
-        name = getattr(call.op, "name", "")
-        if name == "relax.nn.conv2d":
-            return self._convolution(call)
-        operands: Callable[[relax.Call], tuple[Any, int] | None] | None = None
-        if name in ELEMENTWISE_UNARY:
-            operands = self._unary
-        elif name in ELEMENTWISE_BINARY:
-            operands = self._binary
-        elif name in POOLING:
-            operands = self._pooling
-        elif name == RESIZE:
-            operands = self._resize
-        elif name == SLICE:
-            operands = self._slice
-        elif name == "relax.concat":
-            operands = self._concat
-        elif axes_order(call) == FROM_LAST:
-            operands = self._from_last
-        return None if operands is None else operands(call)
-
-    def _convolution(self, call: relax.Call) -> tuple[Any, int] | None:
-        sig, weight = conv2d_signature(call), constant_array(call.args[1])
-        if sig is None or weight is None or self._columns_in_lanes(sig) is not None:
-            return None
-        data = self._blocked.get(call.args[0])
-        if sig.is_depthwise:
-            return None if data is None else self._depthwise(sig, weight, data)
-        block = channel_block(sig.group_out_channels, self._lanes)
-        if block is None:
-            return None
-        source = self.visit_expr(call.args[0]) if data is None else data.variable
-        return self._dense_convolution(sig, weight, source, block), block
-
-    def _dense_convolution(
-        self, sig: Conv2dSignature, weight: np.ndarray, source: Any, block: int | None
-    ) -> Any:
-        """`source` plain or blocked, the result blocked if `block` says so."""
-        lanes = conv2d_lanes(
-            sig,
-            self._lanes,
-            scalable=self._vector.scalable,
-            by_scalar=self._vector.multiplies_by_scalar,
-        )
-        in_block = shape_of(source)[4] if len(shape_of(source)) == 5 else None
-        grid = None if in_block is None else self._choose_winograd(sig)
-        if grid is None:
-            together = gcd(in_block or 1, sig.in_channels // sig.groups)
-            packed = pack_conv2d_weight(weight, sig.groups, lanes, together)
-            compute = partial(packed_conv2d, sig=sig, out_block=block)
-        else:
-            packed = winograd_weight(weight, grid.tile, lanes)
-            compute = partial(winograd_conv2d, sig=sig, grid=grid, out_block=block)
-        name = "conv2d" if grid is None else WINOGRAD_KERNEL
-        return self.builder_.call_te(compute, source, relax.const(packed), primfunc_name_hint=name)
-
-    def _depthwise(
-        self, sig: Conv2dSignature, weight: np.ndarray, data: _Blocked
-    ) -> tuple[Any, int] | None:
-        if sig.group_out_channels != 1:
-            return None
-        packed = relax.const(pack_depthwise_weight(weight, data.block))
-        compute = partial(blocked_depthwise_conv2d, sig=sig)
-        made = self.builder_.call_te(
-            compute, data.variable, packed, primfunc_name_hint="depthwise_conv2d"
-        )
-        return made, data.block
-
-    def _unary(self, call: relax.Call) -> tuple[Any, int] | None:
-        data = self._blocked.get(call.args[0])
-        others = [constant_array(a) for a in call.args[1:] if isinstance(a.ty, relax.TensorType)]
-        if data is None or any(other is None or other.size != 1 for other in others):
-            return None
-        return self._again(call, [data.variable, *call.args[1:]]), data.block
-
-    def _from_last(self, call: relax.Call) -> tuple[Any, int] | None:
-        block = channel_block(shape_of(call)[1], self._lanes)
-        if block is None or str(call.ty.dtype) != "float32":
-            return None
-        compute = partial(channels_last_to_blocked, block=block)
-        data = self.visit_expr(call.args[0])
-        return self.builder_.call_te(compute, data, primfunc_name_hint="block"), block
-
-    def _binary(self, call: relax.Call) -> tuple[Any, int] | None:
-        known = [self._blocked.get(operand) for operand in call.args]
-        blocks = {value.block for value in known if value is not None}
-        if len(blocks) != 1:
-            return None
-        block = blocks.pop()
-        operands = [
-            value.variable if value is not None else self._beside(operand, block)
-            for value, operand in zip(known, call.args, strict=True)
-        ]
-        if any(operand is None for operand in operands):
-            return None
-        return self._again(call, operands), block
-
-    def _beside(self, operand: Any, block: int) -> Any | None:
-        """A constant in a form that broadcasts with blocked data; None for anything else."""
-        array = constant_array(operand)
-        if array is None:
-            return None
-        if array.size == 1:
-            return relax.const(array.reshape(()))
-        shape = (1,) * (4 - array.ndim) + array.shape
-        if len(shape) != 4 or shape[0] != 1 or shape[1] % block:
-            return None
-        split = array.reshape(shape[1] // block, block, *shape[2:])
-        return relax.const(np.ascontiguousarray(np.moveaxis(split, 1, -1))[np.newaxis])
-
-    def _pooling(self, call: relax.Call) -> tuple[Any, int] | None:
-        data = self._blocked.get(call.args[0])
-        if data is None or call.attrs.layout != "NCHW":
-            return None
-        pool = relax.op.nn.max_pool2d
-        more = {}
-        if call.op.name == "relax.nn.avg_pool2d":
-            pool = relax.op.nn.avg_pool2d
-            more = {"count_include_pad": bool(call.attrs.count_include_pad)}
-        layout = f"NCHW{data.block}c"
-        sizes = {
-            name: [int(v) for v in getattr(call.attrs, name)]
-            for name in ("pool_size", "strides", "padding", "dilation")
-        }
-        made = pool(
-            data.variable,
-            ceil_mode=bool(call.attrs.ceil_mode),
-            layout=layout,
-            out_layout=layout,
-            **sizes,
-            **more,
-        )
-        return made, data.block
-
-    def _to_plain_convolution(self, call: relax.Call, data: _Blocked | None) -> Any | None:
-        """With columns in lanes, or of blocked data; the other plain ones are legalized later."""
-        sig, weight = conv2d_signature(call), constant_array(call.args[1])
-        if sig is None or weight is None:
-            return None
-        vectors = self._columns_in_lanes(sig)
-        if vectors is not None:
-            source = self.visit_expr(call.args[0]) if data is None else data.variable
-            return self._columns_convolution(sig, weight, source, vectors)
-        if data is None or sig.is_depthwise:
-            return None
-        return self._dense_convolution(sig, weight, data.variable, None)
-
-    def _columns_convolution(
-        self, sig: Conv2dSignature, weight: np.ndarray, source: Any, vectors: int
-    ) -> Any:
-        """`source` plain or blocked, the result plain."""
-        packed = relax.const(pack_columns_weight(weight, sig.groups, tap_run(sig)))
-        compute = partial(columns_conv2d, sig=sig, vectors=vectors, lanes=self._lanes)
-        return self.builder_.call_te(compute, source, packed, primfunc_name_hint="conv2d")
-
-    def _resize(self, call: relax.Call) -> tuple[Any, int] | None:
-        data = self._blocked.get(call.args[0])
-        if data is None or call.attrs.layout != "NCHW":
-            return None
-        compute = partial(blocked_resize2d, resize=call, block=data.block)
-        made = self.builder_.call_te(compute, data.variable, primfunc_name_hint="resize2d")
-        return made, data.block
-
-    def _slice(self, call: relax.Call) -> tuple[Any, int] | None:
-        data = self._blocked.get(call.args[0])
-        made = None if data is None else blocked_slice(call, data.variable)
-        return None if data is None or made is None else (made, data.block)
-
-    def _part(self, item: relax.TupleGetItem) -> tuple[Any, int] | None:
-        """A part of a split: a slice, so that no tuple holds blocked values."""
-        split = self._splits.get(item.tuple_value)
-        data = None if split is None else self._blocked.get(split.args[0])
-        made = None if data is None else blocked_part(split, int(item.index), data.variable)
-        return None if data is None or made is None else (made, data.block)
-
-    def _spatial_reduction(self, call: relax.Call, data: _Blocked) -> Any | None:
-        """One number for each plane: [N, C/B, 1, 1, B] are the bytes of [N, C, 1, 1]."""
-        axes = call.attrs.axis
-        if axes is None or {int(axis) % 4 for axis in axes} != {2, 3}:
-            return None
-        reduce = getattr(relax.op, call.op.name.removeprefix("relax."))
-        blocked = reduce(data.variable, axis=[2, 3], keepdims=True)
-        sums = self.builder_.emit(blocked, name_hint=self._name)
-        self._same_onnx_name(sums, self._name)
-        return relax.op.reshape(sums, call.ty.shape)
-
-    def _concat(self, call: relax.Call) -> tuple[Any, int] | None:
-        fields = call.args[0].fields if isinstance(call.args[0], relax.Tuple) else None
-        if fields is None or call.attrs.axis is None or int(call.attrs.axis) not in (1, -3):
-            return None
-        known = [self._blocked[field] for field in fields if field in self._blocked]
-        blocks = {value.block for value in known}
-        if len(known) != len(fields) or len(blocks) != 1:
-            return None
-        return relax.op.concat([value.variable for value in known], axis=1), blocks.pop()
-
-    def _again(self, call: relax.Call, operands: list[Any]) -> relax.Call:
-        return relax.Call(call.op, operands, call.attrs, call.ty_args)
-
-
-def _largest_call_bytes(main: relax.Function) -> int:
-    """The most that one operator reads and writes: about what the arena will be at least."""
-
-    def size(value: Any) -> int:
-        if not isinstance(value, relax.Var) or not isinstance(value.ty, relax.TensorType):
-            return 0  # a constant, or a tuple of values that are counted where they are made
-        return prod(shape_of(value)) * ELEMENT_BYTES[str(value.ty.dtype)]
-
-    # Element-wise operators are fused with what makes their operands.
-    fused = ELEMENTWISE_UNARY | ELEMENTWISE_BINARY
-    operands = [
-        (binding.var, *binding.value.args)
-        for binding in bindings(main)
-        if isinstance(binding.value, relax.Call)
-        and getattr(binding.value.op, "name", "") not in fused
-    ]
-    return max((sum(map(size, values)) for values in operands), default=0)
-
-
-def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRModule:
+def block_layout(
+    mod: IRModule,
+    *,
+    spec: TargetSpec,
+    exact: bool = False,
+    choices: Mapping[str, Choice] = NO_CHOICES,
+    packed: PackedConstants | None = None,
+    dtype: str = "float32",
+) -> IRModule:
     """Return the module with convolutions and what stands between them in blocked layout.
 
     Sets `BLOCKS` and names the new variables after the same ONNX values.
 
     Args:
         exact: no Winograd: every convolution is a direct sum of products.
+        choices: of records, by signature.
+        packed: weights that were packed before, and those that are now.
+        dtype: of products, in signatures.
     """
-    names = onnx_names(mod)
-    arena_bytes = _largest_call_bytes(mod["main"])
+    main, decider = mod["main"], Decider(choices)
+    forms = Conv2dForms(spec=spec, exact=exact, arena_bytes=largest_call_bytes(main))
+    counts = Counter(map(_convolution_signature, bindings(main)))
 
     @cache
-    def choose(sig: Conv2dSignature) -> TileGrid | None:
-        return None if exact else choose_winograd(sig, spec, arena_bytes)
+    def form(sig: Conv2dSignature) -> Conv2dForm:
+        options = forms.options(sig)
+        named = [option.choice for option in options]
+        taken = decider.decide(
+            conv2d_text(sig, dtype),
+            named,
+            operators=counts[sig],
+            refused=partial(forms.refused, sig),
+        )
+        return options[named.index(taken)] if taken in named else forms.form(sig, taken)
 
-    def columns(sig: Conv2dSignature) -> int | None:
-        return columns_in_lanes(sig, spec) if choose(sig) is None else None
+    def reads_plain(sig: Conv2dSignature) -> bool:
+        """With columns in lanes, or depthwise and plain by choice."""
+        taken = form(sig)
+        is_plain = sig.is_depthwise and taken.block != forms.default(sig).block
+        return taken.vectors is not None or is_plain
 
-    lanes = spec.lanes(dtype_bits=32)
-    wanted = wanted_blocked(mod["main"], columns)
-    blocker = _Blocker(mod, lanes, spec.vector, choose, columns, names, wanted)
-    main = blocker.visit_expr(mod["main"])
+    wanted = wanted_blocked(main, reads_plain)
+    blocker = Blocker(mod, spec, form, packed or PackedConstants(), wanted)
+    changed = blocker.visit_expr(main)
     out = blocker.builder_.get()
-    out["main"] = main
-    return out.with_attr(ONNX_NAMES, tvm.runtime.convert(blocker.onnx_names)).with_attr(
-        BLOCKS, tvm.runtime.convert(blocker.blocks)
+    out["main"] = changed
+    return decider.noted(
+        out.with_attr(ONNX_NAMES, tvm.runtime.convert(blocker.onnx_names)).with_attr(
+            BLOCKS, tvm.runtime.convert(blocker.blocks)
+        )
     )
+
+
+def _convolution_signature(binding: relax.VarBinding) -> Conv2dSignature | None:
+    is_convolution = is_call_to(binding.value, "relax.nn.conv2d")
+    return conv2d_signature(binding.value) if is_convolution else None

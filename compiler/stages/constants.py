@@ -1,10 +1,12 @@
-"""Reading constants out of Relax expressions."""
+"""Constants in Relax expressions: read, and packed anew."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
+from tvm import relax
 from tvm.ir import GenericConst
 
 
@@ -13,3 +15,17 @@ def constant_array(expression: Any) -> np.ndarray | None:
     if not isinstance(expression, GenericConst):
         return None
     return np.asarray(expression.value.numpy())
+
+
+class PackedConstants:
+    """Packed forms of constants, each made once, however often a graph with them is lowered."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, Hashable], Any] = {}
+
+    def get(self, constant: Any, form: Hashable, pack: Callable[[], np.ndarray]) -> relax.Expr:
+        """Return the constant that `pack` makes of `constant`; `form` says what that depends on."""
+        key = (constant, form)
+        if key not in self._made:
+            self._made[key] = relax.const(pack())
+        return self._made[key]

@@ -36,21 +36,27 @@ def choose_winograd(sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int) ->
     Args:
         arena_bytes: what the model's arena will be at least, about: scratch is a share of it.
     """
-    if not _is_possible(sig, spec):
+    if not is_winograd_possible(sig, spec):
         return None
+    grids = winograd_grids(sig, spec, arena_bytes)
+    if not grids:
+        return None
+    gain = direct_cycles(sig, spec) / winograd_cycles(sig, grids[0], spec)
+    return grids[0] if gain >= LEAST_GAIN else None
+
+
+def winograd_grids(sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int) -> list[TileGrid]:
+    """Return the grids within the budget of scratch, those with the fewest cycles first."""
     grids = [
         grid
         for grid in _grids(sig)
-        if _scratch_bytes(sig, grid) <= _budget_bytes(sig, grid, arena_bytes)
+        if scratch_bytes(sig, grid) <= budget_bytes(sig, grid, arena_bytes)
     ]
-    if not grids:
-        return None
-    best = min(grids, key=lambda grid: winograd_cycles(sig, grid, spec))
-    gain = direct_cycles(sig, spec) / winograd_cycles(sig, best, spec)
-    return best if gain >= LEAST_GAIN else None
+    return sorted(grids, key=lambda grid: winograd_cycles(sig, grid, spec))
 
 
-def _is_possible(sig: Conv2dSignature, spec: TargetSpec) -> bool:
+def is_winograd_possible(sig: Conv2dSignature, spec: TargetSpec) -> bool:
+    """Whether Winograd can compute it: 3 x 3 taps side by side, whole vectors of channels."""
     lanes = spec.lanes(dtype_bits=32)
     return (
         spec.family == "cpu"
@@ -74,7 +80,7 @@ def _grids(sig: Conv2dSignature) -> Iterator[TileGrid]:
                 yield TileGrid(tile=tile, chunks=chunks, chunk=(rows, columns))
 
 
-def _budget_bytes(sig: Conv2dSignature, grid: TileGrid, arena_bytes: int) -> float:
+def budget_bytes(sig: Conv2dSignature, grid: TileGrid, arena_bytes: int) -> float:
     """What scratch may take: that of several chunks lies in the arena all the time."""
     if sig.batch * grid.chunks[0] * grid.chunks[1] > 1:
         return WORKER_SCRATCH_SHARE * arena_bytes
@@ -88,7 +94,7 @@ def _operand_bytes(sig: Conv2dSignature) -> int:
     return FLOAT_BYTES * sig.batch * (data + sig.out_channels * out_height * out_width)
 
 
-def _scratch_bytes(sig: Conv2dSignature, grid: TileGrid) -> int:
+def scratch_bytes(sig: Conv2dSignature, grid: TileGrid) -> int:
     """Bytes of a chunk's transformed data and products."""
     channels = sig.in_channels + sig.out_channels
     return FLOAT_BYTES * grid.points**2 * grid.chunk_tiles * channels
@@ -114,7 +120,7 @@ def winograd_cycles(sig: Conv2dSignature, grid: TileGrid, spec: TargetSpec) -> f
     data, output = transform_operations(grid.tile)
     transforms = grid.chunk_tiles * (in_blocks * data + out_blocks * output) / FMAS_A_CYCLE
     weights = FLOAT_BYTES * grid.points**2 * sig.in_channels * sig.out_channels
-    scratch = _scratch_bytes(sig, grid)
+    scratch = scratch_bytes(sig, grid)
     moved = 2.0 * scratch if scratch > spec.cache.l2_bytes else 0.0
     chunks = sig.batch * grid.chunks[0] * grid.chunks[1]
     if weights > spec.cache.l2_bytes // 2:

@@ -15,25 +15,33 @@ _MOST_EXTRA_VECTORS = 3
 def columns_in_lanes(sig: Conv2dSignature, spec: TargetSpec) -> int | None:
     """Return how many vectors a row of columns gets, None where output channels fill lanes better.
 
-    The choice compares estimated cycles. Only convolutions with at most one vector of output
-    channels in a group are asked for: more of them share what they load, and depthwise ones have
-    rules of their own. All positions of a pointwise one are a matrix product's. Where the vectors'
-    length is known to the processor only, a row cannot be cut into them.
+    The choice compares estimated cycles.
     """
-    if spec.vector.scalable:
+    if not may_have_columns(sig, spec):
         return None
-    lanes = spec.lanes(dtype_bits=32)
-    few = sig.group_out_channels <= lanes and lanes > 1
-    if not few or sig.is_depthwise or sig.is_pointwise:
-        return None
-    vectors = _row_vectors(sig, lanes, spec.vector.register_count)
+    vectors = row_vectors(sig, spec)
     by_columns = _columns_cycles(sig, vectors, spec.vector.register_count)
     by_channels = _channels_cycles(sig, spec.vector.register_count)
     return vectors if by_columns < by_channels else None
 
 
-def _row_vectors(sig: Conv2dSignature, lanes: int, registers: int) -> int:
-    least = -(-sig.out_extent[1] // lanes)
+def may_have_columns(sig: Conv2dSignature, spec: TargetSpec) -> bool:
+    """Whether columns may fill lanes.
+
+    Only convolutions with at most one vector of output channels in a group are asked for: more of
+    them share what they load, and depthwise ones have rules of their own. All positions of a
+    pointwise one are a matrix product's. Where the vectors' length is known to the processor only,
+    a row cannot be cut into them.
+    """
+    lanes = spec.lanes(dtype_bits=32)
+    few = sig.group_out_channels <= lanes and lanes > 1
+    return few and not (spec.vector.scalable or sig.is_depthwise or sig.is_pointwise)
+
+
+def row_vectors(sig: Conv2dSignature, spec: TargetSpec) -> int:
+    """Return how many vectors of columns a row has that are computed in the fewest cycles."""
+    registers = spec.vector.register_count
+    least = -(-sig.out_extent[1] // spec.lanes(dtype_bits=32))
     return min(
         range(least, least + _MOST_EXTRA_VECTORS + 1),
         key=lambda vectors: output_cycles(vectors, sig.group_out_channels, registers),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from tvm import relax
@@ -16,6 +16,8 @@ from compiler.stages.block_layout import block_layout
 from compiler.stages.broadcasts import keep_sums_apart
 from compiler.stages.channel_moves import join_channel_moves
 from compiler.stages.clamp_indices import clamp_indices
+from compiler.stages.constants import PackedConstants
+from compiler.stages.decisions import NO_CHOICES
 from compiler.stages.divisions import multiply_by_reciprocals
 from compiler.stages.fold_constants import fold_constants
 from compiler.stages.half_products import half_products
@@ -28,6 +30,7 @@ from compiler.stages.provenance import record_groups, separate_calls
 from compiler.stages.stage import Stage
 from compiler.stages.widen_conv1d import widen_conv1d
 from compiler.target_spec import Precision, TargetSpec
+from compiler.tuning.record import Choice
 
 # Sums that share each input that is loaded, where a register holds one number: with 4 positions
 # 16 registers hold sums; a matrix has one row often, and 8 columns then make the most of an input.
@@ -42,6 +45,8 @@ def graph_stages(
     weights: Weights = "model",
     precision: Precision = "float32",
     joins_apart: bool = True,
+    choices: Mapping[str, Choice] = NO_CHOICES,
+    packed: PackedConstants | None = None,
 ) -> tuple[Stage, ...]:
     """Relax graph as imported -> fused kernels in ``call_tir`` form, not yet scheduled.
 
@@ -50,6 +55,8 @@ def graph_stages(
         weights: "fp16" also is without Winograd, whose transformed weights are no halves.
         precision: "fp16" lays the graph out for products of halves.
         joins_apart: concatenations that can be made in place are not fused.
+        choices: of records, by signature (`decisions`); what is not named is decided by estimates.
+        packed: weights as an earlier call for the same module has packed them.
     """
     exact = exact or weights == "fp16"
     lanes = spec.lanes(dtype_bits=32)
@@ -62,16 +69,32 @@ def graph_stages(
         products = (Stage("half-products", half_products),)
     return (
         *_model_stages(spec),
-        Stage("block-layout", partial(block_layout, spec=layout, exact=exact)),
-        Stage("fuse-attention", partial(fuse_attention, spec=spec)),
-        *_kernel_stages(legalizer, joins_apart),
+        Stage(
+            "block-layout",
+            partial(
+                block_layout,
+                spec=layout,
+                exact=exact,
+                choices=choices,
+                packed=packed,
+                dtype="float16" if precision == "fp16" else "float32",
+            ),
+            decides=True,
+        ),
+        Stage("fuse-attention", partial(fuse_attention, spec=spec, choices=choices), decides=True),
+        *_kernel_stages(legalizer, joins_apart, choices),
         *products,
         *_weights_stages(weights),
     )
 
 
 def mcu_graph_stages(
-    spec: TargetSpec, *, weights: Weights = "model", joins_apart: bool = True
+    spec: TargetSpec,
+    *,
+    weights: Weights = "model",
+    joins_apart: bool = True,
+    choices: Mapping[str, Choice] = NO_CHOICES,
+    packed: PackedConstants | None = None,
 ) -> tuple[Stage, ...]:
     """The like for microcontrollers: every sum is direct, attention is not fused.
 
@@ -85,25 +108,35 @@ def mcu_graph_stages(
         )
     return (
         *_model_stages(spec),
-        Stage("block-layout", partial(block_layout, spec=spec, exact=True)),
-        *_kernel_stages(legalizer, joins_apart),
+        Stage(
+            "block-layout",
+            partial(block_layout, spec=spec, exact=True, choices=choices, packed=packed),
+            decides=True,
+        ),
+        *_kernel_stages(legalizer, joins_apart, choices),
         *_weights_stages(weights),
     )
 
 
 def gpu_graph_stages(
-    spec: TargetSpec, *, precision: Precision = "float32", joins_apart: bool = True
+    spec: TargetSpec,
+    *,
+    precision: Precision = "float32",
+    joins_apart: bool = True,
+    choices: Mapping[str, Choice] = NO_CHOICES,
+    packed: PackedConstants | None = None,
 ) -> tuple[Stage, ...]:
     """The like for a GPU: values stay in ONNX's layout, since each thread loads for itself.
 
-    Concatenations are kernels there, whatever `joins_apart` says.
+    Concatenations are kernels there, whatever `joins_apart` says, and no stage has `choices`.
 
     Args:
         precision: what tensor cores multiply; float32 uses none.
     """
     assert spec.gpu is not None, spec.name
+    del packed
     legalizer = partial(legalize_for_gpu, gpu=spec.gpu, precision=precision)
-    return (*_model_stages(spec), *_kernel_stages(legalizer, joins_apart))
+    return (*_model_stages(spec), *_kernel_stages(legalizer, joins_apart, choices))
 
 
 def _model_stages(spec: TargetSpec | None = None) -> tuple[Stage, ...]:
@@ -134,12 +167,13 @@ def _model_stages(spec: TargetSpec | None = None) -> tuple[Stage, ...]:
 
 
 def _kernel_stages(
-    legalizer: Callable[[IRModule], IRModule], joins_apart: bool
+    legalizer: Callable[[IRModule], IRModule], joins_apart: bool, choices: Mapping[str, Choice]
 ) -> tuple[Stage, ...]:
     """Operators -> fused kernels."""
     transform = relax.transform
     # They vanish when nothing is fused with them.
-    joins = (Stage("keep-joins-apart", keep_joins_apart),) if joins_apart else ()
+    keep_apart = partial(keep_joins_apart, choices=choices)
+    joins = (Stage("keep-joins-apart", keep_apart, decides=True),) if joins_apart else ()
     return (
         Stage("legalize", legalizer),
         Stage("fold-calls", transform.FoldConstant()),  # what became constant only now

@@ -6,6 +6,8 @@ which operand it comes from. Alone, it vanishes when its operands are made in pl
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -13,26 +15,49 @@ from tvm import relax
 from tvm.ir import IRModule
 
 from compiler.join_places import Join, join_places
+from compiler.stages.decisions import NO_CHOICES, Decider
 from compiler.stages.operand_views import shape_of
 from compiler.stages.operators.contiguous import JOINS
 from compiler.stages.provenance import bindings, is_call_to
+from compiler.tuning.record import Choice
 
 # Values of a PrimFunc's attribute `op_pattern`, Relax's OpPatternKind.
 _PATTERN = "op_pattern"
 _OPAQUE = 8
+_IN_PLACE: Choice = {"algorithm": "in-place"}
+_OPTIONS: tuple[Choice, ...] = (_IN_PLACE, {"algorithm": "fused"})
 
 
-def keep_joins_apart(mod: IRModule) -> IRModule:
+def keep_joins_apart(mod: IRModule, choices: Mapping[str, Choice] = NO_CHOICES) -> IRModule:
     """Return the module whose concatenations are not fused if all their operands can be placed.
 
     Each call must have a PrimFunc of its own (`separate_calls`).
+
+    Args:
+        choices: of records, by signature.
     """
     out = mod.clone()
-    graph = _Graph(mod)
-    for position in graph.placed():
-        callee = graph.callees[position]
-        out[callee] = mod[callee].with_attr(_PATTERN, _OPAQUE)
-    return out
+    graph, decider = _Graph(mod), Decider(choices)
+    placed = graph.placed()
+    counts = Counter(graph.texts[position] for position in placed)
+    for position in placed:
+        text, callee = graph.texts[position], graph.callees[position]
+        taken = decider.decide(text, _OPTIONS, operators=counts[text], refused=_refused)
+        if taken == _IN_PLACE:
+            out[callee] = mod[callee].with_attr(_PATTERN, _OPAQUE)
+    return decider.noted(out)
+
+
+def _refused(choice: Choice) -> str:
+    return f"there is no algorithm {choice.get('algorithm')!r}"
+
+
+def _text(call: relax.Call, result: relax.Var) -> str:
+    """Return the signature of choice records."""
+    shapes = [shape_of(value) for value in (*call.args[1].fields, result)]
+    parts = " ".join("x".join(map(str, shape)) for shape in shapes[:-1])
+    whole = "x".join(map(str, shapes[-1]))
+    return f"concat {result.ty.dtype} {parts} to {whole}"
 
 
 class _Graph:
@@ -40,6 +65,7 @@ class _Graph:
 
     def __init__(self, mod: IRModule) -> None:
         self.callees: list[Any] = []
+        self.texts: list[str] = []
         self._joins: list[Join[Any]] = []
         self._sizes: dict[Any, int] = {}
         self._made: set[Any] = set()  # by kernels
@@ -69,6 +95,7 @@ class _Graph:
                 operands = tuple(self._root(operand) for operand in value.args[1].fields)
                 self._joins.append(Join(variable, operands))
                 self.callees.append(callee)
+                self.texts.append(_text(value, variable))
                 self._sizes |= {item: _elements(item) for item in (variable, *operands)}
         elif isinstance(value, relax.TupleGetItem) and value.tuple_value in self._made:
             self._made.add(variable)

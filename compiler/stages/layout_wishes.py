@@ -33,12 +33,12 @@ SPATIAL_REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
 def wanted_blocked(
-    main: relax.Function, columns: Callable[[Conv2dSignature], int | None]
+    main: relax.Function, reads_plain: Callable[[Conv2dSignature], bool]
 ) -> set[Any]:
     """Variables that are read faster in blocked layout, or made faster: depthwise convolutions.
 
     Convolutions and plane sums read them faster, and transposes that put the channels last; not
-    convolutions with `columns` in lanes.
+    convolutions that had better read plain data.
 
     What works element by element passes the wish of its result on to its operands.
     """
@@ -53,10 +53,10 @@ def wanted_blocked(
         reads = name in SPATIAL_REDUCTIONS or axes_order(value) == TO_LAST
         if name == "relax.nn.conv2d":
             sig = conv2d_signature(value)
-            reads = sig is None or columns(sig) is None
+            reads = sig is None or not reads_plain(sig)
         if reads:
             wanted.add(value.args[0])
-        if name == "relax.nn.conv2d" and _is_depthwise(value):
+        if name == "relax.nn.conv2d" and reads and _is_depthwise(value):
             wanted.add(binding.var)
         elif name == SLICE and shape_of(value)[1:2] and shape_of(value)[1] % LEAST_BLOCK:
             continue  # cuts a block of channels: its operand would be copied to plain

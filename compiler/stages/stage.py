@@ -18,6 +18,7 @@ class Stage:
 
     name: str
     run: Callable[[IRModule], IRModule]
+    decides: bool = False  # takes choices of records, which no stage before the first such does
 
 
 def run_stages(

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from compiler.tuner.agreement import disagreement
 from compiler.tuner.guarded_memory import GuardedMemory
-from compiler.tuner.number_check import first_difference
 from compiler.tuner.repeats import TOTAL_S, Repeat, calls_of_a_repeat, is_enough
-from compiler.tuner.trial import Measured
+from compiler.tuner.trial import KernelData, Measured
 from compiler.tuner.trial_request import (
     CloseRequest,
+    ComputeRequest,
+    KernelLibrary,
     MeasureRequest,
     MeasureSetup,
     Opened,
@@ -39,6 +41,7 @@ def _prepare(setup: MeasureSetup) -> Callable[[Any], Any]:
     bench = _Bench(setup)
     answers: dict[type, Callable[[Any], Any]] = {
         OpenRequest: bench.open,
+        ComputeRequest: bench.compute,
         RepeatRequest: bench.repeat,
         MeasureRequest: bench.measure,
         CloseRequest: bench.close,
@@ -68,14 +71,10 @@ class _Repeat(ctypes.Structure):
 class _Operands:
     """Inputs of a task in memory, and what its outputs should be."""
 
-    def __init__(self, harness: ctypes.CDLL, stored: StoredData) -> None:
-        inputs = [np.load(stored.folder / f"input{i}.npy") for i in range(stored.input_count)]
-        self.expected = [
-            np.load(stored.folder / f"output{i}.npy") for i in range(stored.output_count)
-        ]
-        self.tolerance = stored.tolerance
-        self.memory = GuardedMemory(harness, [array.nbytes for array in inputs])
-        for position, array in enumerate(inputs):
+    def __init__(self, harness: ctypes.CDLL, data: KernelData) -> None:
+        self.data = data
+        self.memory = GuardedMemory(harness, [array.nbytes for array in data.inputs])
+        for position, array in enumerate(data.inputs):
             self.memory.array(position)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         self._before = self.memory.content.copy()
 
@@ -87,25 +86,42 @@ class _Operands:
         return True
 
 
+def _read(stored: StoredData) -> KernelData:
+    inputs = [np.load(stored.folder / f"input{i}.npy") for i in range(stored.input_count)]
+    outputs = [np.load(stored.folder / f"output{i}.npy") for i in range(stored.output_count)]
+    return KernelData(
+        key=str(stored.folder),
+        inputs=tuple(inputs),
+        expected=tuple(outputs),
+        tolerance=stored.tolerance,
+    )
+
+
 class _Trial:
     """A kernel with its pointers and the memory that it may write."""
 
     def __init__(
-        self, harness: ctypes.CDLL, threads: int, pool: int, request: OpenRequest, data: _Operands
+        self,
+        harness: ctypes.CDLL,
+        threads: int,
+        pool: int,
+        request: KernelLibrary,
+        operands: _Operands,
     ) -> None:
         self._harness = harness
-        self.data = data
+        self._operands = operands
+        self._expected = operands.data.expected
         self.library = ctypes.CDLL(str(request.library), mode=0)
         workers = threads if request.parallel else 1
         per_worker = [request.worker_scratch_bytes] if request.worker_scratch_bytes else []
-        outputs = [array.nbytes for array in data.expected]
+        outputs = [array.nbytes for array in self._expected]
         self.memory = GuardedMemory(
             harness, [*outputs, *request.scratch_bytes, *per_worker * workers]
         )
         for position in range(len(self.memory.addresses)):
             self.memory.array(position)[:] = _UNWRITTEN
         shared = len(outputs) + len(request.scratch_bytes)
-        pointers = [*data.memory.addresses, *self.memory.addresses[:shared]]
+        pointers = [*operands.memory.addresses, *self.memory.addresses[:shared]]
         own = self.memory.addresses[shared:]
         self._pointers = [
             (ctypes.c_void_p * (len(pointers) + len(per_worker)))(
@@ -134,12 +150,13 @@ class _Trial:
 
     def check(self) -> str:
         """Run it once; say what is wrong with it."""
+        self._first = self.run()
+        return self.wrong_writes() or disagreement(self._operands.data, self._first)
+
+    def run(self) -> list[np.ndarray]:
+        """Run it once; return what it wrote."""
         self._harness.trial_run(ctypes.byref(self._kernel))
-        wrong = self.wrong_writes() or first_difference(
-            self._outputs(), self.data.expected, self.data.tolerance
-        )
-        self._first = [array.copy() for array in self._outputs()]
-        return wrong
+        return [array.copy() for array in self._outputs()]
 
     def check_again(self) -> str:
         """Say what went wrong since `check`."""
@@ -152,12 +169,12 @@ class _Trial:
 
     def wrong_writes(self) -> str:
         """Say where it wrote what it must not."""
-        if self.data.restore():
+        if self._operands.restore():
             return "it wrote to its inputs, or beside them"
         overrun = self.memory.overrun()
         if overrun is None:
             return ""
-        count = len(self.data.expected)
+        count = len(self._expected)
         named = f"output {overrun}" if overrun < count else f"scratch block {overrun - count}"
         return f"it wrote beside {named}"
 
@@ -177,7 +194,7 @@ class _Trial:
     def _outputs(self) -> list[np.ndarray]:
         return [
             self.memory.array(position).view(wanted.dtype).reshape(wanted.shape)
-            for position, wanted in enumerate(self.data.expected)
+            for position, wanted in enumerate(self._expected)
         ]
 
 
@@ -199,7 +216,7 @@ class _Bench:
         self._count += 1
         data = self._operands(request.data)
         try:
-            trial = _Trial(self._harness, self._threads, self._pool, request, data)
+            trial = self._trial(request.kernel, data)
         except (OSError, AttributeError) as failure:  # a symbol is missing
             reason = f"cannot be loaded: {failure}"
             return Opened(number=0, failure=Measured(outcome="crashed", reason=reason))
@@ -210,6 +227,17 @@ class _Bench:
         self._trials[self._count] = trial
         once = min(repeat.us for repeat in trial.repeats(calls=1, count=2))
         return Opened(number=self._count, failure=None, call_s=once / 1e6)
+
+    def compute(self, request: ComputeRequest) -> tuple[np.ndarray, ...]:
+        operands = _Operands(self._harness, request.data)
+        trial = self._trial(request.kernel, operands)
+        outputs = trial.run()
+        trial.close()
+        operands.memory.free()
+        return tuple(outputs)
+
+    def _trial(self, kernel: KernelLibrary, operands: _Operands) -> _Trial:
+        return _Trial(self._harness, self._threads, self._pool, kernel, operands)
 
     def repeat(self, request: RepeatRequest) -> tuple[Repeat, ...]:
         return self._trials[request.number].repeats(request.calls, request.count)
@@ -232,7 +260,7 @@ class _Bench:
     def _operands(self, stored: StoredData) -> _Operands:
         key = str(stored.folder)
         if key not in self._data:
-            self._data[key] = _Operands(self._harness, stored)
+            self._data[key] = _Operands(self._harness, _read(stored))
             if len(self._data) > _KEPT_DATA:  # opened kernels are of one task, the newest
                 _, oldest = self._data.popitem(last=False)
                 oldest.memory.free()

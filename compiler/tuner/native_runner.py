@@ -22,6 +22,8 @@ from compiler.tuner.trial import KernelData, Measured, TrialRunner
 from compiler.tuner.trial_library import TrialLinker
 from compiler.tuner.trial_request import (
     CloseRequest,
+    ComputeRequest,
+    KernelLibrary,
     MeasureRequest,
     MeasureSetup,
     Opened,
@@ -36,6 +38,15 @@ from compiler.tuner.worker_process import (
     WorkerTimedOutError,
 )
 from compiler.tuning.record import Unit
+
+
+class TrialError(Exception):
+    """A candidate failed; carries how."""
+
+    def __init__(self, measured: Measured) -> None:
+        super().__init__(measured.reason)
+        self.measured = measured
+
 
 _MODULE = "compiler.tuner.measure_worker"
 
@@ -108,9 +119,9 @@ class NativeRunner(TrialRunner):
     def measure(self, kernel: CompiledKernel, data: KernelData) -> Measured:
         with self._lock:
             try:
-                with self._linked(kernel, data) as request:
-                    return self._measured(request)
-            except _TrialError as failure:
+                with self._linked(kernel, data) as library:
+                    return self._measured(OpenRequest(kernel=library, data=self._in_files(data)))
+            except TrialError as failure:
                 return failure.measured
 
     def measure_in_turns(
@@ -118,11 +129,13 @@ class NativeRunner(TrialRunner):
     ) -> tuple[Measured, ...]:
         with self._lock, ExitStack() as files:
             requests: dict[int, OpenRequest] = {}
+            stored = self._in_files(data)
             results: dict[int, Measured] = {}
             for number, kernel in enumerate(kernels):
                 try:
-                    requests[number] = files.enter_context(self._linked(kernel, data))
-                except _TrialError as failure:
+                    library = files.enter_context(self._linked(kernel, data))
+                    requests[number] = OpenRequest(kernel=library, data=stored)
+                except TrialError as failure:
                     results[number] = failure.measured
             while requests:  # again without one that ended the process, or failed
                 failed = self._turns(requests, rounds, results)
@@ -130,6 +143,19 @@ class NativeRunner(TrialRunner):
                     break
                 del requests[failed]
         return tuple(results[number] for number in range(len(kernels)))
+
+    def compute(self, kernel: CompiledKernel, data: KernelData) -> tuple[np.ndarray, ...]:
+        """Run a kernel once and return what it wrote.
+
+        Args:
+            data: `expected` says dtypes and shapes only.
+
+        Raises:
+            TrialError: it crashed, or took longer than `timeout_s`.
+        """
+        with self._lock, self._linked(kernel, data) as library:
+            outputs: tuple[np.ndarray, ...] = self._ask(ComputeRequest(kernel=library, data=data))
+            return outputs
 
     def _measured(self, request: OpenRequest) -> Measured:
         self._process = self._process or self._started()
@@ -153,7 +179,7 @@ class NativeRunner(TrialRunner):
             for number, request in requests.items():
                 one: Opened = self._ask(request)
                 if one.failure is not None:
-                    raise _TrialError(one.failure)
+                    raise TrialError(one.failure)
                 opened[number] = one
             for _ in range(max(rounds, FEWEST)):
                 for number, one in opened.items():
@@ -165,8 +191,8 @@ class NativeRunner(TrialRunner):
                 failure: Measured | None = self._ask(close)
                 del opened[number]
                 if failure is not None:
-                    raise _TrialError(failure)
-        except _TrialError as failed:
+                    raise TrialError(failure)
+        except TrialError as failed:
             results[number] = failed.measured
             self._close(opened.values())
             return number
@@ -176,30 +202,29 @@ class NativeRunner(TrialRunner):
     def _close(self, opened: Iterable[Opened]) -> None:
         """Forget kernels of a turn that is not finished."""
         if self._process is not None:
-            with suppress(_TrialError):
+            with suppress(TrialError):
                 for one in opened:
                     self._ask(CloseRequest(number=one.number))
 
     @contextmanager
-    def _linked(self, kernel: CompiledKernel, data: KernelData) -> Iterator[OpenRequest]:
-        """What opens a kernel; its library is there meanwhile."""
+    def _linked(self, kernel: CompiledKernel, data: KernelData) -> Iterator[KernelLibrary]:
+        """A library of the kernel, which is there meanwhile."""
         memory = kernel.memory
         pointers = len(data.inputs) + len(data.expected) + len(memory.scratch_bytes)
         try:
             library = self._linker.link(kernel, pointers + (memory.worker_scratch_bytes > 0))
         except ToolchainError as failure:
             reason = f"cannot be linked: {failure.why}"
-            raise _TrialError(Measured(outcome="crashed", reason=reason)) from failure
+            raise TrialError(Measured(outcome="crashed", reason=reason)) from failure
         touched = sum(array.nbytes for array in (*data.inputs, *data.expected))
         worth_it = is_worth_threads(data.macs, touched, kernel.phases)
         try:
-            yield OpenRequest(
+            yield KernelLibrary(
                 library=library,
                 phases=tuple((phase.symbol, phase.extent) for phase in kernel.phases),
                 scratch_bytes=memory.scratch_bytes,
                 worker_scratch_bytes=memory.worker_scratch_bytes,
                 parallel=self._threads > 1 and worth_it,
-                data=self._in_files(data),
             )
         finally:
             library.unlink()
@@ -228,10 +253,10 @@ class NativeRunner(TrialRunner):
         except WorkerTimedOutError as failure:
             self._process = None
             reason = f"no result in {self._timeout_s:g} s"
-            raise _TrialError(Measured(outcome="timed-out", reason=reason)) from failure
+            raise TrialError(Measured(outcome="timed-out", reason=reason)) from failure
         except WorkerCrashedError as failure:
             self._process = None
-            raise _TrialError(Measured(outcome="crashed", reason=str(failure))) from failure
+            raise TrialError(Measured(outcome="crashed", reason=str(failure))) from failure
 
     def _started(self) -> WorkerProcess:
         setup = MeasureSetup(harness=self._linker.harness, threads=self._threads)
@@ -243,14 +268,6 @@ class NativeRunner(TrialRunner):
                 why=f"the process that runs them does not start: {cause}",
                 fix="check that there is memory and that programs may run from TMPDIR",
             ) from cause
-
-
-class _TrialError(Exception):
-    """A candidate failed; carries how."""
-
-    def __init__(self, measured: Measured) -> None:
-        super().__init__(measured.reason)
-        self.measured = measured
 
 
 def _passed(repeats: Sequence[Repeat]) -> Measured:

@@ -59,6 +59,7 @@ class KernelData:
     expected: tuple[np.ndarray, ...]
     tolerance: float = 1e-4
     macs: int = 0  # of one call; with the bytes, whether a session gives it to several threads
+    note: str = ""  # where `expected` comes from, if not from the kernel without a schedule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.tuner.trial import Measured
+from compiler.tuner.trial import KernelData, Measured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,15 +27,30 @@ class StoredData:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OpenRequest:
-    """Load a kernel and check its numbers: answered by an `Opened`."""
+class KernelLibrary:
+    """A kernel by `trial_library`, and how it is called."""
 
     library: Path
     phases: tuple[tuple[str, int], ...]  # symbol and extent
     scratch_bytes: tuple[int, ...]
     worker_scratch_bytes: int
     parallel: bool  # whether a session gives it to its threads
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenRequest:
+    """Load a kernel and check its numbers: answered by an `Opened`."""
+
+    kernel: KernelLibrary
     data: StoredData
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeRequest:
+    """Run a kernel once: answered by what it wrote, a tuple of arrays."""
+
+    kernel: KernelLibrary
+    data: KernelData  # `expected` says dtypes and shapes only
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

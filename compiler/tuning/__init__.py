@@ -1,5 +1,5 @@
 """Tuning records: measured choices, kept for each target and never used for another."""
 
-from compiler.tuning.frame import records
+from compiler.tuning.frame import choices, records
 
-__all__ = ["records"]
+__all__ = ["choices", "records"]

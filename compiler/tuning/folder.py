@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.errors import CompilerError
-from compiler.tuning.record import ScheduleRecord, from_line
+from compiler.tuning.record import Record, ScheduleRecord, from_line
 
 
 class RecordError(CompilerError):
@@ -20,8 +20,13 @@ class Line:
 
     file: Path  # in the folder
     number: int  # from 1
-    record: ScheduleRecord | None
+    record: Record | None
     problem: str = ""
+
+    @property
+    def schedule(self) -> ScheduleRecord | None:
+        """The record, None if it is of another kind."""
+        return self.record if isinstance(self.record, ScheduleRecord) else None
 
     @property
     def complaint(self) -> str:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 from compiler.tuning.folder import Line, read_file, record_files, require_folder
-from compiler.tuning.record import ScheduleRecord
-from compiler.tuning.store import rank
+from compiler.tuning.record import Record, ScheduleRecord, Verdict
+from compiler.tuning.store import rank, ranked_choices, usable
 from compiler.tuning.target_key import is_stale
 from compiler.tuning.writer import locked
 
@@ -37,12 +37,12 @@ class Pruned:
 def prune(
     folder: Path, *, keep: int, stale: bool, damaged: bool, target: str = "*", dry_run: bool = False
 ) -> Pruned:
-    """Keep the best records of each workload and all that failed; rewrite the files.
+    """Keep the best records of each workload and operator and all that failed; rewrite the files.
 
     A file changes as a whole or not at all; one that a writer has open stays as it is.
 
     Args:
-        keep: how many usable records of a workload stay.
+        keep: how many usable schedules of a workload stay, and how many choices of an operator.
         stale: leave out all records by other tools than those here.
         damaged: leave out lines that are no records.
         dry_run: say what would be left out, and change nothing.
@@ -81,17 +81,19 @@ def _pruned(files: list[_OpenFile], keep: int, stale: bool, damaged: bool, dry_r
     return Pruned(**counts, in_use=tuple(in_use))
 
 
-def _best_ids(records: Iterable[ScheduleRecord], keep: int) -> set[str]:
-    by_workload: dict[tuple[str, str], dict[str, ScheduleRecord]] = {}
-    for record in records:
-        if record.is_usable:
-            place = by_workload.setdefault((record.target.fingerprint, record.workload), {})
-            place[record.id] = record
-    return {
-        record.id
-        for known in by_workload.values()
-        for record in sorted(known.values(), key=rank)[:keep]
-    }
+def _best_ids(records: Iterable[Record], keep: int) -> set[str]:
+    """Of one fingerprint. All records of a choice stay or go: their mean is what it is worth."""
+    known = list(records)
+    by_workload: dict[str, dict[str, ScheduleRecord]] = {}
+    for record in usable(known):
+        if isinstance(record, ScheduleRecord):
+            by_workload.setdefault(record.workload, {})[record.id] = record
+    best: list[Record] = []
+    for each in by_workload.values():
+        best += sorted(each.values(), key=rank)[:keep]
+    for groups in ranked_choices(known).values():
+        best += chain.from_iterable(groups[:keep])
+    return {record.id for record in best}
 
 
 def _fate(line: Line, best: set[str], met: set[str], stale: bool) -> str:
@@ -104,7 +106,8 @@ def _fate(line: Line, best: set[str], met: set[str], stale: bool) -> str:
         return "repeated"
     met.add(record.id)
     # What failed stays: a search must not try it again, and a build must not use it.
-    return "kept" if not record.is_usable or record.id in best else "slower"
+    failed = isinstance(record, Verdict) or not record.is_usable
+    return "kept" if failed or record.id in best else "slower"
 
 
 class _OpenFile:

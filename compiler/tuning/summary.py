@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.tuning.folder import Line, misplaced_files, read_lines
-from compiler.tuning.record import ScheduleRecord
-from compiler.tuning.store import best_schedules
+from compiler.tuning.record import Record, Verdict
+from compiler.tuning.store import best_choices, best_schedules
 from compiler.tuning.target_key import TargetKey, is_stale
 
 
@@ -17,8 +17,10 @@ class TargetSummary:
 
     key: TargetKey
     records: int
-    workloads: int  # that a build would find a record for
+    workloads: int  # that a build would find a schedule for
+    choices: int  # signatures of operators that a build would choose for by a record
     failed: int
+    rejected: int  # schedules and choices that made a whole model slower
     files: int
     is_stale: bool
 
@@ -37,7 +39,7 @@ def summarize(folder: Path) -> Summary:
     Raises:
         RecordError: there is no such folder.
     """
-    lines: dict[str, list[tuple[Line, ScheduleRecord]]] = {}
+    lines: dict[str, list[tuple[Line, Record]]] = {}
     complaints = [line.complaint for line in read_lines(folder) if line.record is None]
     for line in read_lines(folder):
         if line.record is not None:
@@ -52,14 +54,16 @@ def summarize(folder: Path) -> Summary:
     return Summary(targets=tuple(targets), complaints=tuple(complaints))
 
 
-def _summary(lines: list[tuple[Line, ScheduleRecord]]) -> TargetSummary:
+def _summary(lines: list[tuple[Line, Record]]) -> TargetSummary:
     records = [record for _, record in lines]
     key = records[0].target
     return TargetSummary(
         key=key,
         records=len(records),
         workloads=len(best_schedules(records)),
-        failed=sum(record.outcome != "passed" for record in records),
+        choices=len(best_choices(records)),
+        failed=sum(one.outcome != "passed" for one in records if not isinstance(one, Verdict)),
+        rejected=len({one.candidate for one in records if isinstance(one, Verdict)}),
         files=len({line.file for line, _ in lines}),
         is_stale=is_stale(key),
     )

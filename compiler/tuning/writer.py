@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from compiler.tuning.folder import RecordError
-from compiler.tuning.record import ScheduleRecord, to_line
+from compiler.tuning.record import Record, to_line
 from compiler.tuning.target_key import TargetKey
 
 
@@ -39,7 +39,7 @@ class RecordWriter:
         parent.mkdir(parents=True, exist_ok=True)
         self.path, self._file = _new_file(parent)
 
-    def append(self, record: ScheduleRecord) -> None:
+    def append(self, record: Record) -> None:
         """Write the record to the disk.
 
         Raises:

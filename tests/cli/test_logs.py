@@ -11,7 +11,7 @@ import pytest
 from compiler.cli import exit_code
 from compiler.target_spec import load_target
 from compiler.tuning.target_key import target_key
-from tests.tuning_records import record, write
+from tests.tuning_records import SIGNATURE, choice_record, record, rejection, write
 
 CURRENT = target_key(load_target("znver4"))
 
@@ -68,11 +68,12 @@ def test_list_says_what_is_stale(capsys: pytest.CaptureFixture[str], logs: Path)
     out, err = run(capsys, "list", "--log-dir", logs)
     head, _, old, new = out.splitlines()
     assert head.split() == [
-        *("target", "fingerprint", "threads", "records", "workloads", "failed", "files", "state")
+        *("target", "fingerprint", "threads", "records", "workloads"),
+        *("choices", "failed", "rejected", "files", "state"),
     ]
     state = ["stale", "(TVM", "0.0.1,", "rule", "set", "0)"]
-    assert old.split() == ["made-up", "f" * 12, "1", "1", "1", "0", "1", *state]
-    counts = [str(CURRENT.threads), "4", "2", "1", "1"]
+    assert old.split() == ["made-up", "f" * 12, "1", "1", "1", "0", "0", "0", "1", *state]
+    counts = [str(CURRENT.threads), "4", "2", "0", "1", "0", "1"]
     assert new.split() == ["znver4", CURRENT.fingerprint[:12], *counts, "current"]
     assert err.startswith(f"warning: passed over: made-up/{'f' * 64}/one.jsonl:2: not JSON")
 
@@ -126,6 +127,27 @@ def test_show_of_a_failed_record_says_how(capsys: pytest.CaptureFixture[str], lo
     failed = record(key=CURRENT, outcome="crashed", reason="signal 11", trace=[[], []])
     out, _ = run(capsys, "show", failed.id, "--log-dir", logs)
     assert "outcome      crashed: signal 11\n" in out
+
+
+def test_show_of_choices_and_verdicts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    best = choice_record(6.0, key=CURRENT)
+    slower, rejected = (
+        choice_record(time, key=CURRENT, choice={"algorithm": name})
+        for time, name in ((8.0, "columns"), (1.0, "rejected"))
+    )
+    write(tmp_path, slower, rejected, rejection(rejected), best, record(1.0, key=CURRENT))
+    (shown,) = document(capsys, "show", "resnet18", "--log-dir", tmp_path)
+    assert (shown["id"], shown["kind"]) == (best.id, "choice")
+    assert len(document(capsys, "show", SIGNATURE, "--all", "--log-dir", tmp_path)) == 4
+    out, _ = run(capsys, "show", "znver4", "--log-dir", tmp_path)
+    shown_ids = [line.split()[0] for line in out.splitlines()[2:]]
+    assert shown_ids == [best.id, record(1.0, key=CURRENT).id]
+    out, _ = run(capsys, "show", best.id, "--log-dir", tmp_path)
+    assert "choice       algorithm winograd, chunk 7x14, tile 4\n" in out
+    assert "instead of   algorithm direct\n" in out
+    assert "by default   10.0 us of 10.0\n" in out
+    out, _ = run(capsys, "show", rejection(rejected).id, "--log-dir", tmp_path)
+    assert "verdict      rejected: 1.03 times as long\n" in out
 
 
 def test_show_of_nothing_is_refused(capsys: pytest.CaptureFixture[str], logs: Path) -> None:

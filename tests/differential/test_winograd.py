@@ -70,5 +70,5 @@ def _some_grid(sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int) -> Tile
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 def test_winograd(examples: int) -> None:
-    with patch("compiler.stages.block_layout.choose_winograd", _some_grid):
+    with patch("compiler.stages.conv2d_forms.choose_winograd", _some_grid):
         for_all(convolutions(), examples)

@@ -12,7 +12,7 @@ from tvm import relax
 
 from compiler.stages.attention import fuse_attention
 from compiler.stages.operand_views import View, lies_together
-from compiler.stages.operators.attention_tile import AttentionTile, Machine, attention_tile
+from compiler.stages.operators.attention_tile import AttentionTile, Machine, attention_tiles
 from tests.differential.agreement import assert_agrees
 from tests.lowered import fixed_spec, loaded, staged
 from tests.onnx_models import attention_model, make_model
@@ -126,7 +126,7 @@ def test_module_without_attention_is_returned() -> None:
 
 
 def test_tile_fills_the_registers() -> None:
-    tile = attention_tile(1500, 1500, 64, MACHINE)
+    tile = attention_tiles(1500, 1500, 64, MACHINE)[0]
     assert tile is not None
     for held in (tile.scores, tile.values):
         assert tile.vectors * held + tile.vectors + 1 <= MACHINE.registers
@@ -135,17 +135,17 @@ def test_tile_fills_the_registers() -> None:
 
 
 def test_tile_prefers_few_rows_too_many() -> None:
-    tile = attention_tile(49, 49, 32, MACHINE)
+    tile = attention_tiles(49, 49, 32, MACHINE)[0]
     assert tile is not None
     assert tile.vectors == 1  # 56 rows; 2 would be 64
 
 
 def test_no_tile_for_a_single_row() -> None:
-    assert attention_tile(1, 1500, 64, MACHINE) is None
+    assert not attention_tiles(1, 1500, 64, MACHINE)
 
 
 def test_one_span_without_a_cache() -> None:
     machine = Machine(lanes=1, registers=16, l1d_bytes=0)
-    tile = attention_tile(8, 1000, 64, machine)
+    tile = attention_tiles(8, 1000, 64, machine)[0]
     assert isinstance(tile, AttentionTile)
     assert tile.span == 1000

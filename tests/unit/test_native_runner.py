@@ -7,11 +7,13 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
 
+import compiler
 from compiler.program import CompiledKernel
 from compiler.tuner.native_runner import NativeRunner
 from tests.planted_kernels import planted, planted_data
@@ -51,11 +53,11 @@ def test_what_it_says_of_itself(runner: NativeRunner) -> None:
 
 
 WRONG = {
-    "numbers": ("out[item * 100] += 1;", r"output 0\[0\] is .* \(10 of 1000 are wrong\)"),
-    "not a number": ("out[item] = NAN;", r"output 0\[0\] is nan, expected "),
+    "numbers": ("out[item * 100] += 1;", "output 0: 10 of 1,000 elements are wrong; element 0 is "),
+    "not a number": ("out[item] = NAN;", "output 0: .*; element 0 is nan, not "),
     "order": (
         "static int last = -1; if (item < last) out[0] += 1; last = item;",
-        r"output 0\[0\] is .* \(1 of 1000 are wrong\)",
+        "output 0: 1 of 1,000 elements are wrong; element 0 is ",
     ),
     "beyond the output": ("if (item == 9) out[1000] = 1;", "it wrote beside output 0"),
     "before the output": ("out[-1] = 1;", "it wrote beside output 0"),
@@ -183,3 +185,34 @@ def test_another_task_between(runner: NativeRunner) -> None:
     assert works(runner)
     wrong = replace(other, key="swapped", inputs=DATA.inputs)
     assert runner.measure(planted(), wrong).outcome == "wrong-numbers"
+
+
+def test_threads_share_a_kernel_as_in_a_session() -> None:
+    """Of ten items two threads take eight parts; each worker has scratch of its own."""
+    work = """
+        own[0] = in[item * 100];
+        struct timespec t = {0, 2000000}; nanosleep(&t, 0);
+        out[item * 100] = 2 * own[0];
+        if (end - begin > 2 && calls > 1) out[0] += 1;  /* the first call has halves of five */
+        calls += item == end - 1 && end - begin == 5;
+    """
+    before = "#include <time.h>\nstatic volatile int calls;"
+    kernel = planted(work, before=before, worker_scratch_bytes=16)
+    with NativeRunner(2) as runner:
+        assert "; 2 threads; " in runner.conditions
+        shared = runner.measure(kernel, planted_data(macs=10_000_000))
+        alone = runner.measure(kernel, replace(planted_data(macs=0), key="little work"))
+    assert (shared.outcome, shared.reason) == ("passed", "")
+    assert min(shared.values) < 0.8 * 20_000  # ten naps of 2 ms
+    # Too little for a session to wake threads: one part of ten items, which `work` objects to.
+    assert alone.outcome == "wrong-numbers"
+
+
+def test_parts_for_each_thread_are_those_of_a_session() -> None:
+    define = "#define TS_PARTS_FOR_EACH_THREAD 4"
+    spin = "#define TS_DEFAULT_SPIN_US 100"
+    root = Path(compiler.__file__).parent
+    for file in ("artifact/runtime/session.c", "tuner/trial_harness.c"):
+        text = (root / file).read_text()
+        assert define in text, file
+        assert spin in text, file

@@ -49,7 +49,7 @@ def records() -> tuple[ScheduleRecord, ...]:
 
 
 def found(folder: Path) -> list[ScheduleRecord]:
-    return [line.record for line in read_lines(folder) if line.record is not None]
+    return [line.schedule for line in read_lines(folder) if line.schedule is not None]
 
 
 def test_records_go_there_and_back(

@@ -22,7 +22,7 @@ OTHER = other_key("e", name="other")
 
 
 def found(folder: Path) -> list[ScheduleRecord]:
-    return [line.record for line in read_lines(folder) if line.record is not None]
+    return [line.schedule for line in read_lines(folder) if line.schedule is not None]
 
 
 def test_merge_adds_what_is_not_known(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.tuning_records import KEY, TRACE, other_key, record
 
 
 def found(folder: Path) -> list[ScheduleRecord]:
-    return [line.record for line in read_lines(folder) if line.record is not None]
+    return [line.schedule for line in read_lines(folder) if line.schedule is not None]
 
 
 def numbers(folder: Path) -> set[int]:

@@ -46,6 +46,7 @@ LINE = to_line(record(2.0))
         (LINE.replace("2.0", "1.0"), "checksum does not match"),
         (LINE[:-20], "not JSON"),
         (changed(LINE, schema_version=1), "in version 1; this program reads 'schedule'"),
+        (changed(LINE, kind="layout"), "kind 'layout' in version 2; .*'choice' in version 1"),
         (changed(LINE, kind="choice"), "kind 'choice' in version 2"),
         (changed(LINE, outcome="fine"), "not a schedule record: an unknown outcome"),
         (changed(LINE, trace=[]), "not a schedule record: a trace that is none"),

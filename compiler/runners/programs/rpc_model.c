@@ -2,11 +2,11 @@
  * They return 0 or an error code of tunesmith.h. Linked with the model's static library. */
 #define _DEFAULT_SOURCE /* clock_gettime, uname */
 #include "board_guard.h"
+#include "board_words.h"
 #include "tunesmith.h"
 #include "tvm_ffi_abi.h"
 
 #include <stdio.h>
-#include <sys/utsname.h>
 #include <time.h>
 
 #define MOST_TENSORS 256
@@ -20,47 +20,6 @@ extern const unsigned char WEIGHTS[];
 #endif
 
 static tunesmith_session *session;
-
-/* The rest of the first line of a file that starts with `key` and a colon; the whole of the first
- * line for an empty key. Returns whether there is one. */
-static int find_line(const char *path, const char *key, char *to, size_t size)
-{
-    char line[512];
-    FILE *file = fopen(path, "r");
-    int found = 0;
-    if (file == NULL) {
-        return 0;
-    }
-    while (!found && fgets(line, sizeof line, file) != NULL) {
-        const char *colon = strchr(line, ':');
-        const char *start = *key == '\0' ? line : colon == NULL ? "" : colon + 1;
-        found = strncmp(line, key, strlen(key)) == 0 && *start != '\0';
-        if (found) {
-            snprintf(to, size, "%s", start + strspn(start, " \t"));
-            to[strcspn(to, "\n")] = '\0';
-        }
-    }
-    fclose(file);
-    return found;
-}
-
-/* describe(text, bytes): system, architecture, host name and what it is, one a line. */
-FFI_FUNCTION(describe)
-{
-    struct utsname name;
-    char what[256] = "";
-    (void)self;
-    (void)count;
-    if (uname(&name) != 0) {
-        return ffi_return(result, TUNESMITH_E_DEVICE);
-    }
-    if (!find_line("/proc/device-tree/model", "", what, sizeof what)) {
-        find_line("/proc/cpuinfo", "model name", what, sizeof what);
-    }
-    snprintf((char *)ffi_data(&arguments[0]), (size_t)arguments[1].value.integer, "%s\n%s\n%s\n%s",
-             name.sysname, name.machine, name.nodename, what);
-    return ffi_return(result, TUNESMITH_OK);
-}
 
 /* start(threads, text, bytes): a session. The text becomes the CPU feature that is missing. */
 FFI_FUNCTION(start)

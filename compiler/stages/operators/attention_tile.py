@@ -31,26 +31,32 @@ class Machine:
     l1d_bytes: int
 
 
-def attention_tile(
+def attention_tiles(
     rows: int, positions: int, columns: int, machine: Machine
-) -> AttentionTile | None:
-    """Return the tile whose sums take the fewest cycles, rows and columns too many included.
+) -> list[AttentionTile]:
+    """Return a tile for each number of vectors of rows, that with the fewest cycles first.
 
-    Registers hold the sums, a vector for each of the tile's vectors of rows and one broadcast.
-    None where too many lanes would be of rows that there are not.
+    Registers hold the sums, a vector for each of the tile's vectors of rows and one broadcast;
+    cycles are those of the sums, rows and columns too many included. None is left where too many
+    lanes would be of rows that there are not.
     """
-    best: tuple[float, AttentionTile] | None = None
+    found: list[tuple[float, AttentionTile]] = []
     for vectors in range(1, max(2, (machine.registers - 1) // 2)):
         waste = _padded(rows, vectors * machine.lanes) / rows
-        most = max(1, (machine.registers - vectors - 1) // vectors)
+        most = most_beside(vectors, machine)
         score_cycles, scores = min(_cycles(positions, t, vectors) for t in range(1, most + 1))
         value_cycles, values = min(_cycles(columns, t, vectors) for t in range(1, most + 1))
         cost = waste * (score_cycles + value_cycles)
-        if waste <= _MOST_WASTE and (best is None or cost < best[0]):
+        if waste <= _MOST_WASTE:
             line = (vectors * machine.lanes + columns) * FLOAT_BYTES
             span = _span(positions, machine.l1d_bytes * 3 // 4 // line)
-            best = cost, AttentionTile(vectors, scores, values, span)
-    return best[1] if best else None
+            found.append((cost, AttentionTile(vectors, scores, values, span)))
+    return [tile for _, tile in sorted(found, key=lambda one: one[0])]
+
+
+def most_beside(vectors: int, machine: Machine) -> int:
+    """Return how many positions or columns at most have sums in registers beside each other."""
+    return max(1, (machine.registers - vectors - 1) // vectors)
 
 
 def _span(positions: int, most: int) -> int:

@@ -92,6 +92,14 @@ class TileGrid:
         down, across = (n * size for n, size in zip(self.chunks, self.chunk, strict=True))
         return down * self.tile, across * self.tile
 
+    def just_covers(self, out_extent: tuple[int, int]) -> bool:
+        """Whether the tiles cover so many rows and columns, and each chunk is needed."""
+        chunk = (size * self.tile for size in self.chunk)
+        return all(
+            (count - 1) * size < extent <= count * size
+            for count, size, extent in zip(self.chunks, chunk, out_extent, strict=True)
+        )
+
 
 def transform_operations(tile: int) -> tuple[int, int]:
     """Vector operations that transform the data and the output of one tile, stores among them."""
