@@ -39,15 +39,18 @@ def plot_roofline(roofline: Roofline, ax: Axes | None, *, labels: int) -> Axes:
         label = _label(point) if number < labels else None
         area = _area(point, shown[0])
         axes.scatter(point.intensity, point.gflops, area, colour, alpha=0.8, label=label, zorder=3)
-    axes.set(xscale="log", yscale="log", xlim=(low, high), ylabel="GFLOP/s")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set(xlim=(low, high), ylabel="GFLOP/s")
     axes.set_xlabel("operations for each byte of inputs, weights and outputs")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
     left_out = len(roofline.points) - len(shown)
     note = f"; {left_out} without multiply-accumulates are not drawn" if left_out else ""
     axes.set_title(f"areas are times{note}", fontsize=9)
-    axes.grid(visible=True, which="both", alpha=0.2)
-    axes.legend(bbox_to_anchor=(1.02, 1.0), loc="upper left", fontsize=8, borderaxespad=0.0)
+    axes.grid(visible=True, alpha=0.3)
+    beside = {"bbox_to_anchor": (1.02, 1.0), "loc": "upper left", "borderaxespad": 0.0}
+    axes.legend(**beside, fontsize=8, markerscale=0.6)
     return axes
 
 
