@@ -15,9 +15,9 @@ from compiler.errors import ArtifactError, InputError
 from compiler.library import load
 from compiler.library_arrays import checked_inputs
 from compiler.measure.peaks import measure_peaks_of_code
-from compiler.measure.profile_harness import ProfileHarness
 from compiler.measure.profile_result import ProfileResult, call_profiles
 from compiler.measure.profile_trace import trace_events, write_trace
+from compiler.runners.profile_harness import ProfileHarness
 
 DEFAULT_RUNS = 50
 

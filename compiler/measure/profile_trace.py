@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compiler.measure.profile_harness import Span
 from compiler.measure.profile_result import CallProfile
+from compiler.runners.profile_harness import Span
 
 _PROCESS = 1  # any number: there is one process
 

@@ -11,12 +11,12 @@ import pytest
 
 from compiler.errors import ArtifactError, InputError, LimitError, ToolchainError
 from compiler.library import load
-from compiler.measure import profile_harness
 from compiler.measure.peaks import Peaks
 from compiler.measure.profile import profile
-from compiler.measure.profile_harness import ProfileHarness, Span, readings
 from compiler.measure.profile_result import ProfileResult, Rates, call_profiles
 from compiler.measure.profile_trace import trace_events, write_trace
+from compiler.runners import profile_harness
+from compiler.runners.profile_harness import ProfileHarness, Span, readings
 from tests import handmade
 
 PEAKS = Peaks(fma_gflops=100.0, memory_gbytes_per_s=20.0, threads=1, vector_bits=256)

@@ -172,7 +172,7 @@ def _build(artifact: Artifact, folder: Path) -> Path:
     script.write_text(f"{{ global: {shown} local: *; }};\n", encoding="ascii")
     library = folder / "profile.so"
     link = (f"-Wl,--wrap={create}", f"-Wl,--version-script={script}", "-o", str(library))
-    with as_file(files("compiler.measure") / "profile_harness.c") as source:
+    with as_file(files("compiler.runners") / "profile_harness.c") as source:
         objects = (str(source), manifest.static_library)
         command = (*find_toolchain().cc, *_FLAGS, *defines, *link, *objects, *_LIBRARIES)
         run_tool(command, folder=artifact.path)

@@ -1,0 +1,345 @@
+"""The last word on records: the whole model with them must fit, be right, and not be slower.
+
+Kernels are measured one by one, again and again; in a model each finds the caches as others leave
+them, and code and scratch of all share memory. So the model is built with the records and without,
+both run in turns, and what makes it slower, wrong or too large is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+from compiler.artifact.manifest import Artifact
+from compiler.errors import (
+    LimitError,
+    NotRunnableError,
+    OtherMachineError,
+    ToolchainError,
+    VerificationError,
+)
+from compiler.onnx_import.load import load_model
+from compiler.onnx_import.model import Model
+from compiler.pipeline import VerifyMode
+from compiler.pipeline import compile as compile_model
+from compiler.target_spec import Precision, TargetSpec
+from compiler.tuner.run_times import RunTimes, compare_runs, kernel_ratios
+from compiler.tuning.folder import read_lines
+from compiler.tuning.record import ChoiceRecord, Record, ScheduleRecord, Verdict
+from compiler.tuning.store import best_choices, best_schedules
+from compiler.tuning.target_key import TargetKey, target_key
+from compiler.tuning.writer import RecordWriter
+from compiler.verify import check
+
+Usable = ScheduleRecord | ChoiceRecord
+Report = Callable[[str], None]
+
+_RUNS_S = 10.0  # of both builds together
+# A kernel that is slower in the model by more than that is to blame. Its share of the model's time
+# may be small, so that many of them hide behind a noise of half a percent.
+_SLOWER_KERNEL = 1.02
+# Builds without the kernels to blame, each of which may bring the next best records into the model.
+_MOST_CORRECTIONS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """A record that builds must not use, and why."""
+
+    record: Usable
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Acceptance:
+    """What became of a model's records."""
+
+    accepted: tuple[Usable, ...]  # what a build uses from now on
+    rejected: tuple[Rejection, ...]
+    times: RunTimes | None  # without and with what is accepted; None: nothing was compared
+    reason: str  # for reading: what was compared, or why nothing could be
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The records by which builds know what is rejected."""
+        return tuple(_verdict(rejection) for rejection in self.rejected)
+
+
+def accept(
+    model: str | Path | Model,
+    spec: TargetSpec,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    exact: bool = False,
+    precision: Precision = "float32",
+    deadline_s: float | None = None,
+    report: Report = lambda _: None,
+) -> Acceptance:
+    """Judge the records in `folder` that a build of `model` would use; write nothing.
+
+    With `Acceptance.verdicts` in the folder a build uses exactly what was accepted, and that was
+    built, compared with onnxruntime, held to the target's limits, and was no slower in turns with a
+    build without records than the measurement is off. Where the target's runner only counts, its
+    instructions are no more.
+
+    What is to blame is found by the time of each kernel in the model, where this machine runs it;
+    else, and where that does not suffice, by building the model with parts of the records.
+
+    Args:
+        spec: as given to `compile`, with its limits and its own number of cores.
+        threads, exact, precision: as of `compile`.
+        deadline_s: from now. A build with the records and one without those to blame are made in
+            any case; what could not be shown to be good in time is rejected.
+        report: called with the name of each step.
+
+    Raises:
+        CompilerError: the model cannot be built without records.
+    """
+    if not isinstance(model, Model):
+        model = load_model(Path(model), shapes={}, values={})
+    key = target_key(spec, threads)
+    known = _known(folder, key)
+    deadline = None if deadline_s is None else monotonic() + deadline_s
+    with TemporaryDirectory(prefix="tunesmith-acceptance-") as work:
+        builds = _Builds(model, spec, key, exact, precision, Path(work), report)
+        return _Judge(builds, known, deadline).judged()
+
+
+def _known(folder: Path, key: TargetKey) -> list[Record]:
+    lines = read_lines(folder, fingerprint=key.fingerprint)
+    return [line.record for line in lines if line.record is not None]
+
+
+def _verdict(rejection: Rejection) -> Verdict:
+    record, reason = rejection.record, rejection.reason
+    if isinstance(record, ScheduleRecord):
+        return Verdict(
+            target=record.target,
+            workload=record.workload,
+            trace_id=record.trace_id,
+            reason=reason,
+        )
+    return Verdict(
+        target=record.target, signature=record.signature, choice=record.choice, reason=reason
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trial:
+    """What became of a build with some records."""
+
+    problem: str = ""  # empty: it may be used
+    times: RunTimes | None = None
+    to_blame: tuple[tuple[str, str], ...] = ()  # names of records that are known to be, and why
+
+
+class _Builds:
+    """Builds of one model with records and without, and what they are compared by."""
+
+    def __init__(
+        self,
+        model: Model,
+        spec: TargetSpec,
+        key: TargetKey,
+        exact: bool,
+        precision: Precision,
+        work: Path,
+        report: Report,
+    ) -> None:
+        self._model, self._spec, self._key = model, spec, key
+        self._exact, self._precision = exact, precision
+        self._work, self._report = work, report
+        self._count = 0
+        report("build without records")
+        self._old = self._built(None, "skip")
+
+    def trial(self, records: Sequence[Usable]) -> _Trial:
+        """Build the model with these records, check it, and compare it with that without."""
+        self._report(f"build with {len(records)} records")
+        try:
+            new = self._built(records, "auto")
+        except LimitError as failure:
+            return _Trial(problem=f"{failure.what}: {failure.why}")
+        except VerificationError as failure:
+            return _Trial(problem=failure.what, to_blame=self._wrong(records))
+        except ToolchainError as failure:  # a library that cannot be linked or run
+            return _Trial(problem=f"{failure.what}: {failure.why}")
+        self._report("run in turns")
+        threads = self._key.threads
+        try:
+            times = compare_runs(self._old, new, threads=threads, budget_s=_RUNS_S)
+            if times.is_slower:  # perhaps by where memory happened to lie: opened anew
+                again = compare_runs(self._old, new, threads=threads, budget_s=_RUNS_S)
+                times = min(times, again, key=lambda one: one.ratio)
+        except (NotRunnableError, OtherMachineError) as refusal:
+            raise _NotComparedError(refusal.what) from refusal
+        if not times.is_slower:
+            return _Trial(times=times)
+        problem = f"{self._model.name} takes {times.ratio:.3f} times as long"
+        return _Trial(problem=problem, times=times, to_blame=self._slower(new, times))
+
+    def _slower(self, new: Artifact, times: RunTimes) -> tuple[tuple[str, str], ...]:
+        """Records of kernels that take longer in the model than by default."""
+        native = new.manifest.runner.kind == "native" and new.manifest.target.family == "cpu"
+        if times.unit != "us" or not native:
+            return ()
+        self._report("time each kernel")
+        ratios = kernel_ratios(self._old, new, threads=self._key.threads)
+        return tuple(
+            (record, f"in {self._model.name} {kernel} takes {ratio:.2f} times as long")
+            for kernel, record in _records_of_kernels(new).items()
+            if (ratio := ratios.get(kernel, 0.0)) > _SLOWER_KERNEL
+        )
+
+    def _wrong(self, records: Sequence[Usable]) -> tuple[tuple[str, str], ...]:
+        """Records of kernels whose numbers are not onnxruntime's."""
+        self._report("check each kernel")
+        new = self._built(records, "skip")
+        result = check(new.path, self._model, per_kernel=True)
+        used = _records_of_kernels(new)
+        return tuple(
+            (used[kernel.kernel], f"numbers of {kernel.kernel} are not onnxruntime's")
+            for kernel in result.kernels
+            if not kernel.passed and kernel.kernel in used
+        )
+
+    def _built(self, records: Sequence[Usable] | None, verify: VerifyMode) -> Artifact:
+        self._count += 1
+        logs = self._work / f"records-{self._count}"
+        if records is not None:
+            with RecordWriter(logs, self._key) as writer:
+                for record in records:
+                    writer.append(record)
+        return compile_model(
+            self._model,
+            target=self._spec,
+            output=self._work / f"build-{self._count}",
+            threads=self._key.threads,
+            exact=self._exact,
+            precision=self._precision,
+            records=None if records is None else logs,
+            verify=verify,
+        )
+
+
+class _NotComparedError(Exception):
+    """Nothing here runs the target, so nothing can be said against the records."""
+
+
+def _records_of_kernels(artifact: Artifact) -> dict[str, str]:
+    """The record that each kernel's schedule came from, by kernel."""
+    return {
+        call["kernel"]: call["schedule"]["name"]
+        for call in artifact.report()["kernels"]
+        if call["schedule"]["source"] == "record"
+    }
+
+
+class _Judge:
+    """Rejects records until the model with the rest has no problem."""
+
+    def __init__(self, builds: _Builds, known: Sequence[Record], deadline: float | None) -> None:
+        self._builds, self._known, self._deadline = builds, known, deadline
+        self._rejected: dict[tuple[str, str], Rejection] = {}  # by candidate
+        self._longest_s = 0.0  # of a trial
+
+    def judged(self) -> Acceptance:
+        try:
+            return self._judged()
+        except _NotComparedError as refusal:
+            return self._acceptance(self._usable(), None, f"nothing was compared: {refusal}")
+
+    def _judged(self) -> Acceptance:
+        records = self._usable()
+        if not records:
+            return self._acceptance((), None, "there are no records that a build would use")
+        for corrections in range(1 + _MOST_CORRECTIONS):
+            if corrections > 1 and self._time_is_up():
+                break
+            trial = self._trial(records)
+            if not trial.problem:
+                return self._good(records, trial)
+            blamed = dict(trial.to_blame)
+            for record in records:
+                if record.id in blamed:
+                    self._reject(record, blamed[record.id])
+            records = self._usable()
+            if not blamed or not records:
+                break
+        return self._halved(records, trial.problem)
+
+    def _halved(self, records: Sequence[Usable], problem: str) -> Acceptance:
+        """Accept as many records as can be found to be good together, by trying parts of them."""
+        good: list[Usable] = []
+        found: _Trial | None = None
+        parts = _halves(records)
+        while parts:
+            part = parts.pop(0)
+            if self._time_is_up():
+                for record in part:
+                    self._reject_workload(record, "not shown to be good before the time was up")
+                continue
+            trial = self._trial([*good, *part])
+            if not trial.problem:
+                good, found = [*good, *part], trial
+            elif len(part) == 1:
+                self._reject_workload(part[0], f"with it {trial.problem}")
+            else:
+                parts = [*_halves(part), *parts]
+        if found is None:
+            return self._acceptance((), None, f"all records are rejected: {problem}")
+        return self._good(good, found)
+
+    def _good(self, records: Sequence[Usable], trial: _Trial) -> Acceptance:
+        times = trial.times
+        assert times is not None
+        what = "instructions" if times.unit == "instructions" else "us"
+        reason = f"{times.new:,.0f} {what} a run, {times.old:,.0f} without records"
+        return self._acceptance(records, times, reason)
+
+    def _acceptance(
+        self, records: Sequence[Usable], times: RunTimes | None, reason: str
+    ) -> Acceptance:
+        return Acceptance(
+            accepted=tuple(records),
+            rejected=tuple(self._rejected.values()),
+            times=times,
+            reason=reason,
+        )
+
+    def _trial(self, records: Sequence[Usable]) -> _Trial:
+        start = monotonic()
+        trial = self._builds.trial(records)
+        self._longest_s = max(self._longest_s, monotonic() - start)
+        return trial
+
+    def _time_is_up(self) -> bool:
+        """Whether one more trial would end too late."""
+        return self._deadline is not None and monotonic() + self._longest_s > self._deadline
+
+    def _usable(self) -> list[Usable]:
+        """What a build would use: the best records of what is not rejected."""
+        verdicts = [_verdict(rejection) for rejection in self._rejected.values()]
+        known = [*self._known, *verdicts]
+        return [*best_choices(known).values(), *best_schedules(known).values()]
+
+    def _reject(self, record: Usable, reason: str) -> None:
+        self._rejected.setdefault(record.candidate, Rejection(record=record, reason=reason))
+
+    def _reject_workload(self, record: Usable, reason: str) -> None:
+        """Reject a record, and all others that a build would use in its place."""
+        self._reject(record, reason)
+        for other in self._known:
+            if isinstance(other, Verdict) or not other.is_usable:
+                continue
+            if type(other) is type(record) and other.candidate[0] == record.candidate[0]:
+                self._reject(other, reason)
+
+
+def _halves(records: Sequence[Usable]) -> list[list[Usable]]:
+    middle = len(records) // 2
+    return [list(part) for part in (records[:middle], records[middle:]) if part]

@@ -1,0 +1,159 @@
+"""Two builds of a model, run in turns: which one is slower, and which of its kernels are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import monotonic
+
+import numpy as np
+
+from compiler.artifact.manifest import Artifact
+from compiler.drawn_inputs import drawn_inputs
+from compiler.errors import NotRunnableError
+from compiler.runners.open_runner import open_runner
+from compiler.runners.profile_harness import ProfileHarness
+from compiler.runners.runner import Arrays, Runner
+from compiler.tuning.record import Unit
+
+_TURN_S = 0.05  # of one build, before the other one's turn
+_FEWEST_ROUNDS, _MOST_ROUNDS = 7, 31
+# What two builds of the same code differ by, at least: addresses and pages are others.
+_LEAST_MARGIN, _MOST_MARGIN = 0.005, 0.02
+_PROFILED_RUNS = 10
+_PROFILED_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunTimes:
+    """What a run takes in two builds of one model."""
+
+    unit: Unit
+    old: float  # median over all runs, or instructions of one
+    new: float
+    ratio: float  # new to old: median over rounds, in which both had a turn
+    margin: float  # by which the ratio may be off
+    rounds: int
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether the new build is slower by more than the measurement is off."""
+        return self.ratio > 1 + self.margin
+
+
+def compare_runs(old: Artifact, new: Artifact, *, threads: int, budget_s: float) -> RunTimes:
+    """Run both, in turns where runs are timed, where the target's runner says.
+
+    Args:
+        budget_s: what the timed runs may take together; a few rounds are run in any case.
+
+    Raises:
+        NotRunnableError, OtherMachineError: nothing here runs the target, or counts.
+    """
+    with open_runner(old, threads) as first, open_runner(new, threads) as second:
+        arrays = drawn_inputs(first.inputs)
+        if first.is_emulated:
+            return _counted(first, second, arrays)
+        return _timed(first, second, arrays, budget_s)
+
+
+def _counted(old: Runner, new: Runner, arrays: Arrays) -> RunTimes:
+    counts = [runner.run([arrays], count=True).instruction_count for runner in (old, new)]
+    if counts[0] is None or counts[1] is None:
+        raise NotRunnableError(
+            "two builds cannot be compared",
+            why="the emulator was built without plugins, which count instructions",
+            fix="use another build of QEMU",
+        )
+    return RunTimes(
+        unit="instructions",
+        old=counts[0],
+        new=counts[1],
+        ratio=counts[1] / counts[0],
+        margin=0.0,
+        rounds=1,
+    )
+
+
+def _timed(old: Runner, new: Runner, arrays: Arrays, budget_s: float) -> RunTimes:
+    start = monotonic()
+    once = max(1e-6, *old.time(arrays, 1))
+    runs = max(1, min(200, round(_TURN_S / once)))
+    taken: dict[Runner, list[float]] = {old: [], new: []}
+    ratios: list[float] = []
+    while len(ratios) < _FEWEST_ROUNDS or (
+        len(ratios) < _MOST_ROUNDS and monotonic() - start < budget_s
+    ):
+        turn = {}
+        for runner in (old, new) if len(ratios) % 2 == 0 else (new, old):
+            times = runner.time(arrays, runs)
+            turn[runner] = median(times)
+            taken[runner] += times
+        ratios.append(turn[new] / turn[old])
+    return RunTimes(
+        unit="us",
+        old=1e6 * median(taken[old]),
+        new=1e6 * median(taken[new]),
+        ratio=median(ratios),
+        margin=margin_of(ratios),
+        rounds=len(ratios),
+    )
+
+
+def margin_of(ratios: Sequence[float]) -> float:
+    """Return twice the standard error of the median of these, within reason.
+
+    1.4826 times the median distance from the median estimates the standard deviation of normal
+    numbers, and the median of n has 1.2533 / sqrt(n) of that.
+    """
+    middle = median(ratios)
+    deviation = 1.4826 * median(abs(ratio - middle) for ratio in ratios)
+    error = 1.2533 * deviation / float(np.sqrt(len(ratios)))
+    return float(min(max(2 * error, _LEAST_MARGIN), _MOST_MARGIN))
+
+
+def kernel_ratios(old: Artifact, new: Artifact, *, threads: int) -> Mapping[str, float]:
+    """Return how much longer each kernel of both builds takes in the new one, on this machine.
+
+    Times are those between the other kernels of a run: what is in the caches is real. Kernels that
+    the builds call differently often are left out.
+    """
+    clocked = [_Clocked(artifact, threads) for artifact in (old, new)]
+    for _ in range(_PROFILED_ROUNDS):
+        for one in clocked:
+            one.run()
+    before, after = (one.kernels() for one in clocked)
+    return {
+        kernel: after[kernel][1] / max(time, 1.0)
+        for kernel, (calls, time) in before.items()
+        if kernel in after and after[kernel][0] == calls
+    }
+
+
+class _Clocked:
+    """A build with clocks between its kernels."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        self._artifact, self._threads = artifact, threads
+        with open_runner(artifact, threads) as runner:
+            arrays = drawn_inputs(runner.inputs)
+            self._inputs = [arrays[spec.name] for spec in runner.inputs]
+            self._outputs = [np.empty(spec.shape, spec.array_dtype) for spec in runner.outputs]
+        self._harness = ProfileHarness(artifact)
+        self._readings: list[np.ndarray] = []  # each int64[runs, calls], in ns
+
+    def run(self) -> None:
+        readings = self._harness.measure(
+            self._inputs, self._outputs, threads=self._threads, runs=_PROFILED_RUNS
+        )
+        self._readings.append(readings.calls)
+
+    def kernels(self) -> dict[str, tuple[int, float]]:
+        """How often each kernel is called in a run, and what its calls take together in ns."""
+        times = np.median(np.concatenate(self._readings), axis=0)
+        found: dict[str, tuple[int, float]] = {}
+        for call, time in zip(self._artifact.report()["kernels"], times.tolist(), strict=True):
+            calls, total = found.get(call["kernel"], (0, 0.0))
+            found[call["kernel"]] = (calls + 1, total + time)
+        return found
