@@ -79,6 +79,12 @@ def _time(_context: click.Context, _parameter: click.Parameter, text: str | None
 @click.option("--key", metavar="KEY", help="Of the boards at the tracker.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes that build.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option(
+    "--acceptance/--no-acceptance",
+    default=True,
+    show_default=True,
+    help="Run the whole model with the records and without, and reject what makes it slower.",
+)
 @click.option("--explain", is_flag=True, help="Say where first candidates came from.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 def command(

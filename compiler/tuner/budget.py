@@ -54,26 +54,26 @@ class Progress:
         since = len(self.best) - 1 - found
         return since + self.failed + (self.known if found <= 1 else 0)
 
-    def expected_gain(self, untried_share: float) -> float:
-        """What the next trials are expected to take off the model's time, in the runner's unit."""
+    def expected_gain(self, untried_share: float, prospect: float = 1.0) -> float:
+        """What the next trials are expected to take off the model's time, in the runner's unit.
+
+        Args:
+            prospect: what the cost model thinks of it, from 0 to 1 (`TaskSearch.prospect`).
+        """
         if not self.best or untried_share <= 0.0:
             return 0.0
         before = self.best[max(0, len(self.best) - 1 - WINDOW)]
         recent = max(0.0, 1.0 - self.best[-1] / before)
         hoped = HOPE * untried_share * math.pow(0.5, self.barren / HALF_LIFE)
-        return self.time * max(hoped, recent * math.pow(0.5, self.barren / WINDOW))
+        return self.time * prospect * max(hoped, recent * math.pow(0.5, self.barren / WINDOW))
 
 
-def next_task(
-    progress: Sequence[Progress], untried: Sequence[float], stop_gain: float
-) -> int | None:
+def next_task(gains: Sequence[float], total: float, stop_gain: float) -> int | None:
     """Return the number of the task that is expected to gain most.
 
     None where all of them together are expected to gain less than the share `stop_gain` of the
-    model's time.
+    model's time, `total`.
     """
-    gains = [one.expected_gain(share) for one, share in zip(progress, untried, strict=True)]
-    total = sum(one.time for one in progress)
     if sum(gains) <= 0.0 or sum(gains) < stop_gain * total:
         return None
     return max(range(len(gains)), key=gains.__getitem__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from compiler.tuner.features import FEATURES_VERSION
 FILE = "cost_model.json"
 # Before that many, a model knows less than the order of what was tried elsewhere.
 LEAST_SAMPLES = 8
+_LEAST_ERROR = 0.03  # of log2: 2 %, as two readings of one candidate may differ
 _ROUNDS = 24  # trees of one training
 _MOST_TREES = 600  # of a kept model; then it begins anew
 _PARAMETERS = {
@@ -94,6 +96,14 @@ class CostModel:
             return None
         predicted, measured = np.array(recent).T
         return spearman(predicted, measured)
+
+    @property
+    def error(self) -> float | None:
+        """How far its predictions were off, in log2 (root of the mean square); None: not known."""
+        recent = self._unseen[-64:]
+        if len(recent) < LEAST_SAMPLES:
+            return None
+        return max(_LEAST_ERROR, math.sqrt(sum((p - m) ** 2 for p, m in recent) / len(recent)))
 
     def save(self) -> None:
         """Keep what was learnt; the file is replaced as a whole."""

@@ -14,6 +14,7 @@ class Placement:
 
     building: tuple[int, ...] | None
     measuring: tuple[int, ...] | None
+    usable: tuple[int, ...] | None  # both
     count: int  # of those that build
 
 
@@ -23,12 +24,15 @@ def place(threads: int) -> Placement:
     Where that leaves none, all are shared: then what is measured is disturbed by builds.
     """
     if not hasattr(os, "sched_getaffinity"):  # not Linux
-        return Placement(building=None, measuring=None, count=max(1, (os.cpu_count() or 1) - 1))
+        count = max(1, (os.cpu_count() or 1) - 1)
+        return Placement(building=None, measuring=None, usable=None, count=count)
     usable = sorted(os.sched_getaffinity(0))
     # The last ones: the system's own work tends to be on the first.
     measuring = tuple(usable[-threads:])
     building = tuple(usable[:-threads]) or tuple(usable)
-    return Placement(building=building, measuring=measuring, count=len(building))
+    return Placement(
+        building=building, measuring=measuring, usable=tuple(usable), count=len(building)
+    )
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class SessionOptions:
     seed: int = 0
     depth: int = 4  # candidates in flight: being built, waiting, being measured
     spent: Spent = NOTHING_SPENT  # by the run that is resumed
+    began: float | None = None  # by the clock; now if None
 
 
 class TuningSession:
@@ -68,7 +69,7 @@ class TuningSession:
         self._found, self._line, self._known, self._sources = found, line, known, sources
         self._model, self._unit, self._options, self._tell = model, unit, options, listener
         self._keep_spent, self._clock = keep_spent, clock
-        self._began = clock()
+        self._began = clock() if options.began is None else options.began
         self._waiting = deque(found.tasks)  # not looked at yet
         self._tasks: dict[str, TaskState] = {}
         self._batch: deque[tuple[TaskState, Proposal]] = deque()
@@ -184,12 +185,19 @@ class TuningSession:
         ):
             return None  # what share each task has is not known yet
         tasks = [one for one in self._tasks.values() if one.search.default is not None]
-        untried = [one.search.untried_share if one.is_open else 0.0 for one in tasks]
-        number = next_task([one.progress for one in tasks], untried, self._options.stop_gain)
-        if number is None and any(untried):
+        gains = [self._expected_gain(one) for one in tasks]
+        total = sum(one.progress.time for one in tasks)
+        number = next_task(gains, total, self._options.stop_gain)
+        if number is None and any(gains):
             share = self._options.stop_gain
             self._reason = f"less than {share:.1%} is expected to be gained"
         return None if number is None else tasks[number]
+
+    def _expected_gain(self, one: TaskState) -> float:
+        if not one.is_open:
+            return 0.0
+        prospect = 1.0 if one.search.seeds else one.search.prospect(self._model)
+        return one.progress.expected_gain(one.search.untried_share, prospect)
 
     def _prepare(self, one: TaskState) -> None:
         """Before a task's first batch: the generic space where it needs one, and seeds."""

@@ -17,6 +17,7 @@ from compiler.onnx_import.support import require_supported
 from compiler.program import KernelCall, Program, ValueKind
 from compiler.target_spec import Precision, TargetSpec
 from compiler.tuner.trial import TuningTask
+from compiler.tuning.record import Choice
 
 
 class TuningError(CompilerError):
@@ -60,6 +61,7 @@ def tuning_tasks(
     exact: bool = False,
     precision: Precision = "float32",
     kernels: str = "*",
+    choices: Mapping[str, Choice] | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> TaskList:
     """Lower the model as `compile` does and return its distinct kernels.
@@ -67,6 +69,7 @@ def tuning_tasks(
     Args:
         spec: with the number of cores that a session will have.
         kernels: only those with such names (shell wildcards).
+        choices: as of `lower_graph`.
 
     Raises:
         TuningError: no kernel has such a name.
@@ -74,7 +77,7 @@ def tuning_tasks(
     """
     require_supported(model)
     lowering, spec = family_build(spec).lowering(model, spec, exact=exact, precision=precision)
-    workloads = lower_graph(lowering, model, spec, None, report).workloads
+    workloads = lower_graph(lowering, model, spec, None, report, choices).workloads
     names = [name for name in workloads.functions if fnmatchcase(name, kernels)]
     if not names:
         raise TuningError(

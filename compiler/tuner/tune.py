@@ -5,56 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from compiler.code_generation import choices_of
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.precision import require_precision
 from compiler.target_spec import Precision, TargetSpec, load_target
-from compiler.tuner.cost_model import CostModel
-from compiler.tuner.events import Event, Finished, Judged, Listener, Started
+from compiler.tuner.events import Listener
+from compiler.tuner.judge import judge
 from compiler.tuner.open_trials import RunnerOptions, open_builder, open_runner
 from compiler.tuner.placement import Placement, on, place
 from compiler.tuner.result import TuningResult
-from compiler.tuner.run_state import Spent, forget, read_spent, run_file, write_spent
-from compiler.tuner.session import SessionOptions, TuningSession
-from compiler.tuner.tasks import TaskList, tuning_tasks
-from compiler.tuner.transfer import sources
-from compiler.tuner.trial import KernelData, TrialRunner, TuningTask
-from compiler.tuner.trial_line import Builder, TrialLine
-from compiler.tuner.trial_log import TrialLog, known_records
-from compiler.tuning.target_key import TargetKey, target_key
-from compiler.tuning.writer import RecordWriter
+from compiler.tuner.run import Bench, TuneOptions, run
+from compiler.tuner.tasks import tuning_tasks
+from compiler.tuner.trial import TrialRunner
+from compiler.tuning.store import NO_RECORDS, read_records
+from compiler.tuning.target_key import target_key
 
 Report = Callable[[str], None]
-# Of a limit in time, what is kept back for running the whole model, tuned and untuned.
-_FOR_ACCEPTANCE = 0.1
-_MOST_FOR_ACCEPTANCE_S = 60.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TuneOptions:
-    """How much is spent on what."""
-
-    seconds: float | None = None
-    trials: int | None = None
-    stop_gain: float = 0.005
-    kernels: str = "*"
-    seed: int = 0
-    resume: bool = False
-    jobs: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bench:
-    """What builds, measures and judges; tests put others here."""
-
-    builder: Builder
-    runner: TrialRunner
-    data_of: Callable[[TuningTask], KernelData]
-    judge: Callable[[float | None], Judged] | None = None  # given the seconds that are left
-    depth: int = 4
 
 
 def tune(
@@ -75,6 +46,7 @@ def tune(
     jobs: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    acceptance: bool = True,
     listener: Listener = lambda _: None,
     report: Report = lambda _: None,
     stop: threading.Event | None = None,
@@ -94,6 +66,8 @@ def tune(
         seed: of what is drawn: operands and candidates.
         resume: count what an interrupted run of the same kernels had spent. Its records, and all
             others of this target, are known with or without.
+        acceptance: at the end run the whole model with the records and without, in turns, and
+            reject records that make it slower.
         listener: called with each event.
         report: called with the name of each step before the first trial.
         stop: once set, the run ends when what is in flight has ended; nothing is lost.
@@ -101,13 +75,6 @@ def tune(
     Raises:
         CompilerError: the model cannot be lowered, nothing can be measured, ...
     """
-    spec = target if isinstance(target, TargetSpec) else load_target(target)
-    require_precision(spec, precision)
-    threads = spec.cores.count if threads is None else threads
-    key, placement = target_key(spec, threads), place(threads)
-    if not isinstance(model, Model):
-        report("load")
-        model = load_model(Path(model), shapes=shapes or {}, values=values or {})
     options = TuneOptions(
         seconds=seconds,
         trials=trials,
@@ -117,6 +84,13 @@ def tune(
         resume=resume,
         jobs=jobs,
     )
+    spec = target if isinstance(target, TargetSpec) else load_target(target)
+    require_precision(spec, precision)
+    threads = spec.cores.count if threads is None else threads
+    key, placement, logs = target_key(spec, threads), place(threads), Path(log_dir)
+    if not isinstance(model, Model):
+        report("load")
+        model = load_model(Path(model), shapes=shapes or {}, values=values or {})
     with ExitStack() as stack:
         # Before the model is lowered: a runner that is missing should be said at once.
         measures = stack.enter_context(
@@ -129,6 +103,7 @@ def tune(
             exact=exact,
             precision=precision,
             kernels=kernels,
+            choices=choices_of(read_records(logs, key) if logs.is_dir() else NO_RECORDS),
             report=report,
         )
         bench = _open_bench(
@@ -140,7 +115,10 @@ def tune(
             exact=exact,
             precision=precision,
         )
-        return run(model.name, found, key, Path(log_dir), bench, options, listener, stop)
+        if acceptance:
+            judges = partial(judge, model, spec, logs, key, placement, exact, precision)
+            bench = replace(bench, judge=judges)
+        return run(model.name, found, key, logs, bench, options, listener, stop)
 
 
 def _open_bench(
@@ -164,96 +142,3 @@ def _open_bench(
         data_of=stack.enter_context(source).data,
         depth=jobs + runner.slots + 1,
     )
-
-
-def run(
-    model_name: str,
-    found: TaskList,
-    key: TargetKey,
-    log_dir: Path,
-    bench: Bench,
-    options: TuneOptions,
-    listener: Listener,
-    stop: threading.Event | None = None,
-) -> TuningResult:
-    """Tune tasks that are known, with what builds and measures at hand."""
-    events: list[Event] = []
-
-    def tell(event: Event) -> None:
-        events.append(event)
-        listener(event)
-
-    folder = log_dir / key.name / key.fingerprint
-    state = run_file(folder, found.tasks)
-    spent = (read_spent(state) if options.resume else None) or Spent()
-    stop = stop or threading.Event()
-    runner = bench.runner
-    tell(
-        Started(
-            model=model_name,
-            target=key.name,
-            fingerprint=key.fingerprint,
-            threads=key.threads,
-            tasks=len(found.tasks),
-            runner=runner.name,
-            unit=runner.unit,
-            conditions=runner.conditions,
-            spent_s=spent.seconds,
-            spent_trials=spent.trials,
-        )
-    )
-    known = known_records(log_dir, key)
-    workloads = frozenset(task.workload for task in found.tasks)
-    elsewhere = sources([*known.own, *known.others], key, workloads)
-    with RecordWriter(log_dir, key) as writer:
-        log = TrialLog(key=key, writer=writer, runner=runner)
-        with TrialLine(bench.builder, runner, log, bench.data_of) as line:
-            session = TuningSession(
-                found,
-                line,
-                known,
-                elsewhere,
-                CostModel(folder),
-                unit=runner.unit,
-                options=_session_options(options, bench, spent),
-                listener=tell,
-                stop=stop,
-                keep_spent=lambda now: write_spent(state, now),
-            )
-            finished = session.run()
-    _judge(bench, options, finished, spent, stop, tell)
-    if not stop.is_set():
-        forget(state)
-    tell(finished)
-    return TuningResult(records=log_dir, events=tuple(events))
-
-
-def _session_options(options: TuneOptions, bench: Bench, spent: Spent) -> SessionOptions:
-    seconds = options.seconds
-    if seconds is not None and bench.judge is not None:
-        seconds -= min(_FOR_ACCEPTANCE * seconds, _MOST_FOR_ACCEPTANCE_S)
-    return SessionOptions(
-        seconds=seconds,
-        trials=options.trials,
-        stop_gain=options.stop_gain,
-        seed=options.seed,
-        depth=bench.depth,
-        spent=spent,
-    )
-
-
-def _judge(
-    bench: Bench,
-    options: TuneOptions,
-    finished: Finished,
-    spent: Spent,
-    stop: threading.Event,
-    tell: Listener,
-) -> None:
-    """Run the whole model with the records and without, where that can be timed."""
-    if bench.judge is None or stop.is_set():
-        return
-    left = options.seconds
-    if left is not None:
-        left = max(0.0, left - spent.seconds - finished.elapsed_s)
-    tell(bench.judge(left))

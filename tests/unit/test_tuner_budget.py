@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.tuner.budget import HALF_LIFE, Progress, next_task
+from compiler.tuner.budget import HALF_LIFE, Progress
+from compiler.tuner.budget import next_task as next_of
 
 
 def progress(*values: float, calls: int = 1, known: int = 0, failed: int = 0) -> Progress:
@@ -10,6 +11,11 @@ def progress(*values: float, calls: int = 1, known: int = 0, failed: int = 0) ->
     for value in values:
         made.add(value)
     return made
+
+
+def next_task(tasks: list[Progress], untried: list[float], stop_gain: float) -> int | None:
+    gains = [one.expected_gain(share) for one, share in zip(tasks, untried, strict=True)]
+    return next_of(gains, sum(one.time for one in tasks), stop_gain)
 
 
 def test_progress_keeps_the_best() -> None:
@@ -61,3 +67,10 @@ def test_trials_of_earlier_runs_count() -> None:
     assert known.expected_gain(0.5) < 0.005 * known.time
     known.add(60.0)
     assert known.barren == 0
+
+
+def test_what_the_model_thinks_little_of_waits() -> None:
+    tasks = [progress(100.0), progress(60.0)]
+    gains = [tasks[0].expected_gain(1.0, 0.3), tasks[1].expected_gain(1.0, 1.0)]
+    assert next_of(gains, 160.0, 0.005) == 1
+    assert next_of([tasks[0].expected_gain(1.0, 0.0)], 100.0, 0.005) is None
