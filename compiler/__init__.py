@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from compiler.library import Library as Library
     from compiler.library import load as load
     from compiler.measure.bench import bench as bench
+    from compiler.measure.compare import compare as compare
+    from compiler.measure.kernel_list import list_kernels as list_kernels
     from compiler.measure.profile import profile as profile
+    from compiler.measure.roofline import roofline as roofline
     from compiler.pipeline import compile as compile
     from compiler.quantization.quantize import quantize as quantize
     from compiler.tuner.tune import tune as tune
@@ -24,10 +27,13 @@ _HOMES = {
     "CompilerError": "compiler.errors",
     "Library": "compiler.library",
     "bench": "compiler.measure.bench",
+    "compare": "compiler.measure.compare",
     "compile": "compiler.pipeline",
+    "list_kernels": "compiler.measure.kernel_list",
     "load": "compiler.library",
     "profile": "compiler.measure.profile",
     "quantize": "compiler.quantization.quantize",
+    "roofline": "compiler.measure.roofline",
     "tune": "compiler.tuner.tune",
     "verify": "compiler.verify",
 }

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Measuring: models beside other engines, kernels beside the machine, schedules side by side."""

@@ -42,6 +42,18 @@ def features(space: Space, point: Point, task: TuningTask, facts: TaskFacts) -> 
     return np.concatenate([row, _task_row(task, facts, point.sketch)])
 
 
+def feature_names() -> tuple[str, ...]:
+    """What each number of `features` is, for a reader of the cost model."""
+    names = []
+    for draw in range(1, _DRAWS + 1):
+        names += [f"draw {draw}, factor {factor} from inside" for factor in range(1, _FACTORS + 1)]
+        names.append(f"draw {draw}, innermost beside the default's")
+    names.append("product of innermost tiles")
+    names += [f"output axis {axis} from inside" for axis in range(1, _EXTENTS + 1)]
+    names += ["multiply-accumulates", "bytes read", "bytes written", "sketch"]
+    return (*names, *(f"operators, bit {bit}" for bit in range(_RULE_BITS)))
+
+
 def _logs(draw: Any, decision: Any) -> list[float]:
     """Logarithms of what a decision stands for, the innermost factor first."""
     known = decision in draw.choices

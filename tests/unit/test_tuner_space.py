@@ -12,7 +12,7 @@ import tvm_ffi
 from compiler.program import ScheduleOutcome
 from compiler.scheduling import replayed, schedule_kernel, trace_json
 from compiler.target_spec import load_target
-from compiler.tuner.features import features, operators
+from compiler.tuner.features import feature_names, features, operators
 from compiler.tuner.space import Point, Space
 from compiler.tuner.tasks import TaskList, TuningError, default_schedule
 from compiler.tuner.trial import TuningTask
@@ -191,6 +191,16 @@ def test_features_tell_points_apart() -> None:
     assert len({row.shape for row in rows}) == 1
     beyond = features(space, Point(0, (99,)), task, facts)  # a repaired decision
     assert beyond.shape == rows[0].shape
+
+
+def test_every_feature_has_a_name() -> None:
+    found, task, space = only_task(conv_net_model(), "conv2d_add_relu")
+    facts = found.facts[task.workload]
+    row = dict(zip(feature_names(), features(space, space.default, task, facts), strict=True))
+    assert len(row) == len(set(feature_names()))
+    assert row["multiply-accumulates"] == pytest.approx(np.log2(task.macs + 1))
+    assert row["output axis 1 from inside"] == 3  # log2 of 8 lanes
+    assert row["draw 1, innermost beside the default's"] == 0
 
 
 def test_operators_of_a_kernel() -> None:
