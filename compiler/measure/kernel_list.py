@@ -16,7 +16,7 @@ from compiler.onnx_import.model import Model, Weights
 from compiler.onnx_import.support import require_supported
 from compiler.program import ELEMENT_BYTES
 from compiler.target_spec import Precision, TargetSpec, load_target
-from compiler.tuner.tasks import constant_of
+from compiler.tuner.graph_tasks import constant_of
 from compiler.tuner.trial import TuningTask
 from compiler.tuning.target_key import TargetKey, target_key
 
