@@ -38,6 +38,11 @@ from compiler.stages.layout_wishes import (
     wanted_blocked,
 )
 from compiler.stages.operand_views import shape_of
+from compiler.stages.operators.bfloat_conv2d import (
+    bfloat_conv2d,
+    has_bfloat_form,
+    pack_bfloat_weight,
+)
 from compiler.stages.operators.channel_blocks import (
     blocked_to_channels_last,
     channel_block,
@@ -85,9 +90,11 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         columns: Callable[[Conv2dSignature], int | None],
         onnx_names: dict[str, str],
         wanted: set[Any],
+        bfloats: bool,
     ) -> None:
         super().__init__(mod)
         self._wanted = wanted
+        self._bfloats = bfloats
         self._lanes = lanes
         self._vector = vector
         self._choose_winograd = choose
@@ -201,7 +208,12 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
         )
         in_block = shape_of(source)[4] if len(shape_of(source)) == 5 else None
         grid = None if in_block is None else self._choose_winograd(sig)
-        if grid is None:
+        kind = None  # as it is
+        if grid is None and self._bfloats and has_bfloat_form(sig, in_block or 1, lanes):
+            packed = pack_bfloat_weight(weight, lanes, in_block or 1)
+            compute = partial(bfloat_conv2d, sig=sig, out_block=block)
+            kind = "bfloat16"
+        elif grid is None:
             together = gcd(in_block or 1, sig.in_channels // sig.groups)
             packed = pack_conv2d_weight(weight, sig.groups, lanes, together)
             compute = partial(packed_conv2d, sig=sig, out_block=block)
@@ -209,7 +221,8 @@ class _Blocker(relax.PyExprMutator):  # type: ignore[misc]
             packed = winograd_weight(weight, grid.tile, lanes)
             compute = partial(winograd_conv2d, sig=sig, grid=grid, out_block=block)
         name = "conv2d" if grid is None else WINOGRAD_KERNEL
-        return self.builder_.call_te(compute, source, relax.const(packed), primfunc_name_hint=name)
+        constant = relax.const(packed, kind)
+        return self.builder_.call_te(compute, source, constant, primfunc_name_hint=name)
 
     def _depthwise(
         self, sig: Conv2dSignature, weight: np.ndarray, data: _Blocked
@@ -374,27 +387,30 @@ def _largest_call_bytes(main: relax.Function) -> int:
     return max((sum(map(size, values)) for values in operands), default=0)
 
 
-def block_layout(mod: IRModule, *, spec: TargetSpec, exact: bool = False) -> IRModule:
+def block_layout(
+    mod: IRModule, *, spec: TargetSpec, exact: bool = False, bfloats: bool = False
+) -> IRModule:
     """Return the module with convolutions and what stands between them in blocked layout.
 
     Sets `BLOCKS` and names the new variables after the same ONNX values.
 
     Args:
         exact: no Winograd: every convolution is a direct sum of products.
+        bfloats: direct sums over blocked channels are of bfloat16.
     """
     names = onnx_names(mod)
     arena_bytes = _largest_call_bytes(mod["main"])
 
     @cache
     def choose(sig: Conv2dSignature) -> TileGrid | None:
-        return None if exact else choose_winograd(sig, spec, arena_bytes)
+        return None if exact else choose_winograd(sig, spec, arena_bytes, bfloats=bfloats)
 
     def columns(sig: Conv2dSignature) -> int | None:
-        return columns_in_lanes(sig, spec) if choose(sig) is None else None
+        return columns_in_lanes(sig, spec, bfloats=bfloats) if choose(sig) is None else None
 
     lanes = spec.lanes(dtype_bits=32)
     wanted = wanted_blocked(mod["main"], columns)
-    blocker = _Blocker(mod, lanes, spec.vector, choose, columns, names, wanted)
+    blocker = _Blocker(mod, lanes, spec.vector, choose, columns, names, wanted, bfloats)
     main = blocker.visit_expr(mod["main"])
     out = blocker.builder_.get()
     out["main"] = main

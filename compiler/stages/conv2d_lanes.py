@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
+from compiler.stages.operators.bfloat_matmul import PAIR
+from compiler.stages.operators.channel_blocks import channel_block
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.target_spec import TargetSpec
 from schedules.cpu.register_tile import output_cycles
@@ -12,13 +14,18 @@ from schedules.cpu.register_tile import output_cycles
 _MOST_EXTRA_VECTORS = 3
 
 
-def columns_in_lanes(sig: Conv2dSignature, spec: TargetSpec) -> int | None:
+def columns_in_lanes(
+    sig: Conv2dSignature, spec: TargetSpec, *, bfloats: bool = False
+) -> int | None:
     """Return how many vectors a row of columns gets, None where output channels fill lanes better.
 
     The choice compares estimated cycles. Only convolutions with at most one vector of output
     channels in a group are asked for: more of them share what they load, and depthwise ones have
     rules of their own. All positions of a pointwise one are a matrix product's. Where the vectors'
     length is known to the processor only, a row cannot be cut into them.
+
+    Args:
+        bfloats: sums of blocked channels take two products in a step; columns have no pairs.
     """
     if spec.vector.scalable:
         return None
@@ -29,6 +36,8 @@ def columns_in_lanes(sig: Conv2dSignature, spec: TargetSpec) -> int | None:
     vectors = _row_vectors(sig, lanes, spec.vector.register_count)
     by_columns = _columns_cycles(sig, vectors, spec.vector.register_count)
     by_channels = _channels_cycles(sig, spec.vector.register_count)
+    if bfloats and sig.groups == 1 and channel_block(sig.in_channels, lanes) is not None:
+        by_channels /= PAIR
     return vectors if by_columns < by_channels else None
 
 

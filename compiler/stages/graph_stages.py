@@ -48,12 +48,12 @@ def graph_stages(
     Args:
         exact: only algorithms that sum the products of the model's own numbers.
         weights: "fp16" also is without Winograd, whose transformed weights are no halves.
-        precision: "fp16" lays the graph out for products of halves.
+        precision: "fp16" lays the graph out for products of halves, "bf16" has those of bfloat16.
         joins_apart: concatenations that can be made in place are not fused.
     """
     exact = exact or weights == "fp16"
-    lanes = spec.lanes(dtype_bits=32)
-    layout, legalizer = spec, partial(legalize, lanes=lanes)
+    lanes, bfloats = spec.lanes(dtype_bits=32), precision == "bf16"
+    layout, legalizer = spec, partial(legalize, lanes=lanes, bfloats=bfloats)
     products: tuple[Stage, ...] = ()
     if precision == "fp16":
         layout = spec.with_half_products()
@@ -62,7 +62,7 @@ def graph_stages(
         products = (Stage("half-products", half_products),)
     return (
         *_model_stages(spec),
-        Stage("block-layout", partial(block_layout, spec=layout, exact=exact)),
+        Stage("block-layout", partial(block_layout, spec=layout, exact=exact, bfloats=bfloats)),
         Stage("fuse-attention", partial(fuse_attention, spec=spec)),
         *_kernel_stages(legalizer, joins_apart),
         *products,

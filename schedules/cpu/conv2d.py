@@ -83,7 +83,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     below = []
     if pads_rows(kernel):
         chunks = items * match.extent(sch, chunk)
-        parts = _channel_parts(match.extent(sch, outer_channel), chunks, spec)
+        parts = channel_parts(match.extent(sch, outer_channel), chunks, spec)
         outermost[-2], outer_channel = sch.split(outer_channel, factors=[parts, None])
         below = [outer_channel]
     sch.reorder(*outermost, *below, row, outer_column, *inner)
@@ -134,7 +134,7 @@ def chunk_rows(kernel: FusedSum, rows: int, items: int, spec: TargetSpec) -> int
     return steps.rows_together(rows, padded_rows, row_bytes, items, spec)
 
 
-def _channel_parts(tiles: int, chunks: int, spec: TargetSpec) -> int:
+def channel_parts(tiles: int, chunks: int, spec: TargetSpec) -> int:
     """Parts of the tiles of channels that are work items of their own; each pads its rows anew."""
     least = steps.ITEMS_FOR_EACH_CORE * spec.cores.count if spec.cores.count > 1 else 1
     fair = (n for n in range(1, tiles) if tiles % n == 0 and n * chunks >= least)
