@@ -57,7 +57,9 @@ def _model(
     return onnx.shape_inference.infer_shapes(made, strict_mode=True)
 
 
-def of_rounded_factors(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> np.ndarray:
+def of_rounded_factors(
+    model: onnx.ModelProto, feed: Mapping[str, np.ndarray], *, rounds_data: bool = True
+) -> np.ndarray:
     """What onnxruntime computes in float32 of the input and `w` as the nearest bfloat16."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
@@ -65,4 +67,5 @@ def of_rounded_factors(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -
         if constant.name == "w":
             array = rounded(numpy_helper.to_array(constant))
             constant.CopyFrom(numpy_helper.from_array(array, "w"))
-    return run_reference(changed, {name: rounded(array) for name, array in feed.items()})[0]
+    given = {name: rounded(array) if rounds_data else array for name, array in feed.items()}
+    return run_reference(changed, given)[0]

@@ -18,7 +18,10 @@ from schedules.roles import DOT_STEP
 
 _ROUNDED = "tunesmith_bfloats_"
 _IMPORT = "pragma_import_llvm"  # of TVM: functions that are linked into the module and inlined
-_ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min, tirx.Select)
+_ARITHMETIC = (
+    *(tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min, tirx.Select),
+    tvm.ir.Call,
+)
 
 
 def multiplies_bfloats(func: PrimFunc) -> bool:
