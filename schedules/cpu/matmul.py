@@ -57,12 +57,12 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     row = leading[-1] if batch > 1 else steps.fuse_loops(sch, leading)
     outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, registers)
     chunk, outer_row = sch.split(
-        outer_row, factors=[None, _chunk_tiles(rows, tile.columns, depth, spec)]
+        outer_row, factors=[None, chunk_tiles(rows, tile.columns, depth, spec)]
     )
     steps.mark_tails(sch, chunk, outer_row)
     outer_column, panel, lane = sch.split(column, factors=[None, tile.blocks, lanes])
     group, outer_column = sch.split(
-        outer_column, factors=[_column_groups(panels // tile.blocks, chunk, sch, spec), None]
+        outer_column, factors=[column_groups(panels // tile.blocks, chunk, sch, spec), None]
     )
     # Columns outside rows: a panel of the right operand stays in cache for a chunk of rows.
     sch.reorder(*matrices, group, chunk, outer_column, outer_row, inner_row, panel, lane)
@@ -80,7 +80,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     steps.unroll_tile(sch, store, depth=len(sch.get_loops(store)) - TILE_AXES)
 
 
-def _chunk_tiles(rows: int, tile_rows: int, depth: int, spec: TargetSpec) -> int:
+def chunk_tiles(rows: int, tile_rows: int, depth: int, spec: TargetSpec) -> int:
     """Tiles of rows in a chunk: rows of the left operand that take half of the L2 cache."""
     tiles = -(-rows // tile_rows)
     fitting = spec.cache.l2_bytes // 2 // (tile_rows * depth * FLOAT_BYTES)
@@ -90,7 +90,7 @@ def _chunk_tiles(rows: int, tile_rows: int, depth: int, spec: TargetSpec) -> int
     return chunk if chunk >= LEAST_CHUNK_TILES else tiles
 
 
-def _column_groups(tiles: int, chunk: Any, sch: s_tir.Schedule, spec: TargetSpec) -> int:
+def column_groups(tiles: int, chunk: Any, sch: s_tir.Schedule, spec: TargetSpec) -> int:
     """Groups of column tiles that cores share: all apart, few where groups read rows in chunks."""
     if match.extent(sch, chunk) == 1:
         return tiles
