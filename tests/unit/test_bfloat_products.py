@@ -14,7 +14,12 @@ import onnx
 import pytest
 from onnx import helper
 
-from compiler.code_generation import GeneratedCode, generate_code
+from compiler.code_generation import (
+    GeneratedCode,
+    cpu_lowering,
+    generate_code,
+    lower_graph,
+)
 from compiler.onnx_import.load import load_model
 from compiler.pipeline import compile as compile_model
 from compiler.stages.conv2d_algorithm import choose_winograd
@@ -24,6 +29,7 @@ from compiler.target_spec import Precision, load_target, runs_here
 from compiler.tuning.store import NO_RECORDS
 from tests import signatures
 from tests.bfloat_models import convolution, product
+from tests.lowered import loaded
 from tests.onnx_models import attention_model, conv_net_model, make_model, save, weights
 
 SPEC = load_target("znver4")
@@ -147,12 +153,14 @@ def test_check_of_what_cannot_run_here_is_not_run(tmp_path: Path) -> None:
     assert "avx512" in said["reason"]
 
 
-def test_choices_are_of_bfloat16_and_the_default_counts_two_products_a_step(tmp_path: Path) -> None:
+def test_choices_are_of_bfloat16_and_the_default_counts_two_products_a_step() -> None:
     forms = Conv2dForms(spec=SPEC.with_cores(1), exact=False, arena_bytes=LARGE)
     bfloats = replace(forms, bfloats=True)
     few, narrow = signatures.conv2d(32, 32, 28), signatures.conv2d(32, 8, 32)
     assert [one.default(few).algorithm for one in (forms, bfloats)] == ["winograd", "direct"]
     assert [one.default(narrow).algorithm for one in (forms, bfloats)] == ["columns", "direct"]
-    code = generated(conv_net_model(size=32), tmp_path)
-    texts = [one.signature for one in code.decisions if one.signature.startswith("conv2d")]
-    assert texts and all(text.startswith("conv2d bfloat16 ") for text in texts)
+    model = loaded(conv_net_model(size=32))
+    lowering, spec = cpu_lowering(model, SPEC, exact=False, precision="bf16")
+    graph = lower_graph(lowering, model, spec, None, lambda _: None)
+    kinds = {one.signature.split()[1] for one in graph.decisions if "conv2d" in one.signature}
+    assert kinds == {"bfloat16"}
