@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from compiler.artifact.folder import replaced_folder
+from compiler.artifact.folder import emptied, replaced_folder
 from compiler.artifact.manifest import Artifact, ModelInfo, Provenance, RunnerInfo, TargetInfo
 from compiler.artifact.weights import WeightsForm
 from compiler.code_generation import GeneratedCode
-from compiler.errors import VerificationError
+from compiler.errors import LimitError, VerificationError
 from compiler.families import FamilyBuild, family_build
 from compiler.fit import Fitted
 from compiler.io_memory import require_io_memory
@@ -107,7 +107,8 @@ def compile(  # the verb of the command line
         jobs: how many kernels are compiled at a time; does not change a byte of the output.
         dump_stages: a folder for the module after each stage, for reading.
         report: called with the name of each step before it starts.
-        warn: called with what was passed over: lines of record files that do not check.
+        warn: called with what was passed over: lines of record files that do not check, choices
+            of records with which a limit does not hold.
 
     Raises:
         CompilerError: with what happened, why, and how to fix it.
@@ -157,7 +158,6 @@ def compile(  # the verb of the command line
             family.generate_code,
             model,
             spec.with_cores(threads),
-            build.records,
             exact=exact,
             precision=precision,
             jobs=jobs,
@@ -165,17 +165,58 @@ def compile(  # the verb of the command line
             report=report,
             io_memory=io_memory,
         )
-        code = generate()
-        report("plan-memory")
-        fitted = family.plan(code, spec, partial(generate, smaller=True))
-        if require_records:
-            _require_records(fitted.code, key)
-        artifact = _write(folder, build, fitted, report)
+        artifact = _made(folder, build, generate, key if require_records else None, report, warn)
         if verify != "skip":
             report("verify")
             _verify(folder, model, inputs, verify)
             check_running_limits(spec, folder, warn)
     return replace(artifact, path=destination)
+
+
+def _made(
+    folder: Path,
+    build: _Build,
+    generate: Callable[..., GeneratedCode],
+    required: TargetKey | None,
+    report: Report,
+    warn: Report,
+) -> Artifact:
+    """Generate, plan and write; without the choices of records if a limit does not hold with them.
+
+    Args:
+        required: the key of records that every kernel must have.
+    """
+    code = generate(build.records)
+    try:
+        return _finished(folder, build, code, generate, required, report)
+    except LimitError as over:
+        if all(one.passed_over for one in code.program.choices):
+            raise
+        problem = f"over a limit with the choices of records: {over.what.splitlines()[0]}"
+    warn(f"choices of records passed over: {problem}")
+    emptied(folder)
+    chosen = tuple(
+        replace(one, passed_over=one.passed_over or problem) for one in code.program.choices
+    )
+    build = replace(build, records=replace(build.records, choices={}))
+    code = generate(build.records)
+    code = replace(code, program=replace(code.program, choices=chosen))
+    return _finished(folder, build, code, generate, required, report)
+
+
+def _finished(
+    folder: Path,
+    build: _Build,
+    code: GeneratedCode,
+    generate: Callable[..., GeneratedCode],
+    required: TargetKey | None,
+    report: Report,
+) -> Artifact:
+    report("plan-memory")
+    fitted = build.family.plan(code, build.spec, partial(generate, build.records, smaller=True))
+    if required is not None:
+        _require_records(fitted.code, required)
+    return _write(folder, build, fitted, report)
 
 
 def _check_inputs(inputs: str | Path | Mapping[str, np.ndarray] | None, model: Model) -> None:

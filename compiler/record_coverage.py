@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.code_generation import lower_graph
+from compiler.code_generation import choice_outcomes, choices_of, lower_graph
 from compiler.families import family_build
 from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
-from compiler.program import ScheduleOutcome
+from compiler.program import ChoiceOutcome, ScheduleOutcome
 from compiler.target_spec import TargetSpec
 from compiler.tuning.record import ScheduleRecord
 from compiler.tuning.store import Records, read_records
@@ -39,6 +39,7 @@ class Coverage:
 
     key: TargetKey
     kernels: tuple[KernelCoverage, ...]
+    choices: tuple[ChoiceOutcome, ...]  # of operators by records; the kernels are theirs
     passed_over: tuple[str, ...]
     stale: tuple[TargetKey, ...]
 
@@ -72,24 +73,26 @@ def record_coverage(
     key = target_key(spec, threads)
     records = read_records(folder, key)
     require_supported(model)
-    kernels = _kernels(model, spec.with_cores(key.threads), records, exact, report)
+    kernels, choices = _lowered(model, spec.with_cores(key.threads), records, exact, report)
     return Coverage(
         key=key,
         kernels=tuple(sorted(kernels, key=lambda one: (-one.macs, -one.calls, one.kernel))),
+        choices=choices,
         passed_over=records.passed_over,
         stale=records.stale,
     )
 
 
-def _kernels(
+def _lowered(
     model: Model,
     spec: TargetSpec,
     records: Records,
     exact: bool,
     report: Callable[[str], None],
-) -> list[KernelCoverage]:
+) -> tuple[list[KernelCoverage], tuple[ChoiceOutcome, ...]]:
     lowering, spec = family_build(spec).lowering(model, spec, exact=exact, precision="float32")
-    workloads = lower_graph(lowering, model, spec, None, report).workloads
+    graph = lower_graph(lowering, model, spec, None, report, choices_of(records))
+    workloads = graph.workloads
     # Behind the family: TVM takes more than a second to import.
     from compiler.scheduling import schedule_kernel, workload_hash
 
@@ -110,4 +113,4 @@ def _kernels(
                 record=records.schedules.get(workload),
             )
         )
-    return found
+    return found, choice_outcomes(graph.decisions, records)

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compiler.code_generation import lower_graph
+from compiler.code_generation import choices_of, lower_graph
 from compiler.families import family_build
 from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
 from compiler.pipeline import compile as compile_model
 from compiler.target_spec import TargetSpec
 from compiler.tuning.folder import RecordError, read_lines
-from compiler.tuning.record import Measurement, ScheduleRecord, Verdict
-from compiler.tuning.store import best_schedules
+from compiler.tuning.record import ChoiceRecord, Measurement, ScheduleRecord, Verdict
+from compiler.tuning.store import NO_RECORDS, Records, best_schedules, read_records
 from compiler.tuning.target_key import TargetKey, target_key
 from compiler.tuning.writer import RecordWriter
 from compiler.verification.result import Status
@@ -72,7 +72,7 @@ def export_records(
                 fix="name another folder",
             )
     lines = list(read_lines(folder, fingerprint=key.fingerprint))
-    kernels = _kernels(model, spec.with_cores(key.threads), report)
+    kernels = _kernels(model, spec.with_cores(key.threads), read_records(folder, key), report)
     from compiler.metaschedule_database import DatabaseWriter
 
     database.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,8 @@ def import_records(
                 fix=f"name the folder that has {' and '.join(FILES)}",
             )
     key = target_key(spec, threads)
-    kernels = _kernels(model, spec.with_cores(key.threads), report)
+    known = read_records(folder, key) if folder.is_dir() else NO_RECORDS
+    kernels = _kernels(model, spec.with_cores(key.threads), known, report)
     from compiler.metaschedule_database import read_database
 
     candidates: list[ScheduleRecord] = []
@@ -149,7 +150,8 @@ def import_records(
     if len(best) < len(candidates):
         slower = len(candidates) - len(best)
         passed_over.append(f"{slower} entries: another of the same kernel is faster")
-    checked = _checked(list(best.values()), model, spec, key, report) if best else []
+    chosen = list(known.choices.values())
+    checked = _checked(list(best.values()), chosen, model, spec, key, report) if best else []
     with RecordWriter(folder, key) as writer:
         for record in checked:
             writer.append(record)
@@ -171,14 +173,21 @@ def _candidate(key: TargetKey, entry: Any, kernel: str) -> ScheduleRecord:
 
 
 def _checked(
-    records: list[ScheduleRecord], model: Model, spec: TargetSpec, key: TargetKey, report: Report
+    records: list[ScheduleRecord],
+    choices: list[ChoiceRecord],
+    model: Model,
+    spec: TargetSpec,
+    key: TargetKey,
+    report: Report,
 ) -> list[ScheduleRecord]:
-    """Build the model with these schedules and judge each kernel by itself."""
+    """Build the model with these schedules and choices and judge each kernel by itself."""
     with tempfile.TemporaryDirectory() as work:
         logs, output = Path(work) / "logs", Path(work) / "out"
         with RecordWriter(logs, key) as writer:
             for record in records:
                 writer.append(record)
+            for choice in choices:
+                writer.append(choice)
         artifact = compile_model(
             model,
             target=spec,
@@ -227,7 +236,9 @@ class _Kernels:
         return self._named[workload][0] if workload in self._named else None
 
 
-def _kernels(model: Model, spec: TargetSpec, report: Report) -> _Kernels:
+def _kernels(model: Model, spec: TargetSpec, records: Records, report: Report) -> _Kernels:
+    """The kernels of a build with the choices of `records`."""
     require_supported(model)
     lowering, spec = family_build(spec).lowering(model, spec, exact=False, precision="float32")
-    return _Kernels(lower_graph(lowering, model, spec, None, report).workloads.functions)
+    graph = lower_graph(lowering, model, spec, None, report, choices_of(records))
+    return _Kernels(graph.workloads.functions)

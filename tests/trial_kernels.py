@@ -57,21 +57,23 @@ def trial_kernels(path: Path, target: str) -> list[TrialKernel]:
         outputs = [program.values[number] for number in call.outputs]
         found[call.kernel] = TrialKernel(
             kernel=code.kernels[call.kernel],
-            data=kernel_data(call.kernel, graph.workloads.functions[call.kernel], drawn, outputs),
+            data=kernel_data(
+                f"{path.stem} {call.kernel}", graph.workloads.functions[call.kernel], drawn, outputs
+            ),
             calls=calls.count(call.kernel),
         )
     return list(found.values())
 
 
-def kernel_data(name: str, func: Any, inputs: list[np.ndarray], outputs: list[Value]) -> KernelData:
+def kernel_data(key: str, func: Any, inputs: list[np.ndarray], outputs: list[Value]) -> KernelData:
     """What the function without a schedule makes of the inputs, on this machine."""
-    bare = func.without_attr("target").with_attr("global_symbol", name)
-    built = tvm.compile(tvm.IRModule({name: bare}), target="llvm")
+    bare = func.without_attr("target").with_attr("global_symbol", "kernel")
+    built = tvm.compile(tvm.IRModule({"kernel": bare}), target="llvm")
     made = [np.empty(value.shape, value.dtype) for value in outputs]
     tensors = [tvm.runtime.tensor(array) for array in (*inputs, *made)]
-    built[name](*tensors)
+    built["kernel"](*tensors)
     expected = tuple(tensor.numpy() for tensor in tensors[len(inputs) :])
-    return KernelData(key=name, inputs=tuple(inputs), expected=expected)
+    return KernelData(key=key, inputs=tuple(inputs), expected=expected)
 
 
 def _constant(program: Program, value: Value) -> np.ndarray | None:

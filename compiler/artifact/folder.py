@@ -44,6 +44,15 @@ def replaced_folder(destination: Path) -> Iterator[Path]:
         raise
 
 
+def emptied(folder: Path) -> None:
+    """Remove all that is in a folder, to begin again."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 class CannotWriteError(ArtifactError):
     """The disk is full, read-only or not this user's; the operating system's error is its cause."""
 

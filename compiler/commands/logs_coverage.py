@@ -19,8 +19,10 @@ from compiler.commands.logs_options import (
 )
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.output import json_option, print_json, print_table, progress_reporter
+from compiler.tuning.record import choice_text
 
 if TYPE_CHECKING:
+    from compiler.program import ChoiceOutcome
     from compiler.record_coverage import Coverage, KernelCoverage
 
 
@@ -45,8 +47,8 @@ def command(
 ) -> None:
     """Show which kernels of MODEL have records for a target, and what share of its work they do.
 
-    Kernels are those that `tunesmith compile` makes; each record is replayed. The share is that of
-    the multiply-accumulates.
+    Kernels are those that `tunesmith compile` makes, with the choices that records make for
+    operators; each record is replayed. The share is that of the multiply-accumulates.
     """
     from compiler.onnx_import.load import load_model
     from compiler.record_coverage import record_coverage
@@ -81,6 +83,7 @@ def _document(coverage: Coverage) -> dict[str, Any]:
             }
             for one in coverage.kernels
         ],
+        "choices": [asdict(one) for one in coverage.choices],
         "passed_over": list(coverage.passed_over),
         "stale": [asdict(key) for key in coverage.stale],
     }
@@ -91,11 +94,19 @@ def _print(coverage: Coverage) -> None:
     columns = ("kernel", "calls", "work", "schedule", "measured", "why not a record")
     rows = [_row(one, total) for one in coverage.kernels]
     print_table(columns, rows, right=("calls", "work", "measured"))
+    if coverage.choices:
+        click.echo()
+        chosen = [_choice_row(one) for one in coverage.choices]
+        print_table(("operator", "record", "choice", "why not taken"), chosen)
     covered = sum(one.is_covered for one in coverage.kernels)
     click.echo(
         f"\n{covered} of {len(coverage.kernels)} kernels have records that can be used: "
         f"{coverage.macs_share:.1%} of the {'work' if total else 'calls'}"
     )
+
+
+def _choice_row(one: ChoiceOutcome) -> tuple[str, ...]:
+    return (one.signature, one.record, choice_text(one.choice), one.passed_over)
 
 
 def _row(one: KernelCoverage, total: int) -> tuple[str, ...]:

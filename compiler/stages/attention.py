@@ -90,12 +90,14 @@ def _tiled(
     found: Mapping[Any, _Attention], machine: Machine, decider: Decider
 ) -> dict[Any, _Attention]:
     """The occurrences that become one kernel, with the tiles that were chosen for them."""
-    counts = Counter(attention_text(one.shape) for one in found.values())
+    variables: dict[str, list[str]] = {}
+    for result, one in found.items():
+        variables.setdefault(attention_text(one.shape), []).append(result.name)
     tiled = {}
     for result, one in found.items():
         text, forms = attention_text(one.shape), AttentionForms(shape=one.shape, machine=machine)
         options = forms.options()
-        taken = decider.decide(text, options, operators=counts[text], refused=forms.refused)
+        taken = decider.decide(text, options, variables=variables[text], refused=forms.refused)
         tile = forms.tile(taken)
         if tile is not None:
             tiled[result] = replace(one, tile=tile)

@@ -9,7 +9,6 @@ graph, so it is fused, counted and shown.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import cache, partial
 
@@ -54,7 +53,9 @@ def block_layout(
     """
     main, decider = mod["main"], Decider(choices)
     forms = Conv2dForms(spec=spec, exact=exact, arena_bytes=largest_call_bytes(main))
-    counts = Counter(map(_convolution_signature, bindings(main)))
+    variables: dict[Conv2dSignature | None, list[str]] = {}
+    for binding in bindings(main):
+        variables.setdefault(_convolution_signature(binding), []).append(binding.var.name)
 
     @cache
     def form(sig: Conv2dSignature) -> Conv2dForm:
@@ -63,7 +64,7 @@ def block_layout(
         taken = decider.decide(
             conv2d_text(sig, dtype),
             named,
-            operators=counts[sig],
+            variables=variables[sig],
             refused=partial(forms.refused, sig),
         )
         return options[named.index(taken)] if taken in named else forms.form(sig, taken)

@@ -125,11 +125,10 @@ class Conv2dForms:
         yield None
 
     def _given_block(self, sig: Conv2dSignature, choice: Choice) -> int | None:
-        block, widest = choice.get("block"), self._block(sig)
+        block, widest = choice.get("block"), self._block(sig) or 0
         if block == 1:
             return None
-        parts = (1, 2, 4, 8) if widest else ()
-        if block not in [widest // part for part in parts] or block < LEAST_BLOCK:
+        if block not in [widest // part for part in (1, 2, 4, 8)] or block < LEAST_BLOCK:
             raise ValueError(f"its channels are no blocks of {block}")
         return int(block)
 

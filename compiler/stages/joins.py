@@ -6,7 +6,6 @@ which operand it comes from. Alone, it vanishes when its operands are made in pl
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from math import prod
 from typing import Any
@@ -39,10 +38,12 @@ def keep_joins_apart(mod: IRModule, choices: Mapping[str, Choice] = NO_CHOICES) 
     out = mod.clone()
     graph, decider = _Graph(mod), Decider(choices)
     placed = graph.placed()
-    counts = Counter(graph.texts[position] for position in placed)
+    variables: dict[str, list[str]] = {}
+    for position in placed:
+        variables.setdefault(graph.texts[position], []).append(graph.names[position])
     for position in placed:
         text, callee = graph.texts[position], graph.callees[position]
-        taken = decider.decide(text, _OPTIONS, operators=counts[text], refused=_refused)
+        taken = decider.decide(text, _OPTIONS, variables=variables[text], refused=_refused)
         if taken == _IN_PLACE:
             out[callee] = mod[callee].with_attr(_PATTERN, _OPAQUE)
     return decider.noted(out)
@@ -66,6 +67,7 @@ class _Graph:
     def __init__(self, mod: IRModule) -> None:
         self.callees: list[Any] = []
         self.texts: list[str] = []
+        self.names: list[str] = []
         self._joins: list[Join[Any]] = []
         self._sizes: dict[Any, int] = {}
         self._made: set[Any] = set()  # by kernels
@@ -96,6 +98,7 @@ class _Graph:
                 self._joins.append(Join(variable, operands))
                 self.callees.append(callee)
                 self.texts.append(_text(value, variable))
+                self.names.append(variable.name)
                 self._sizes |= {item: _elements(item) for item in (variable, *operands)}
         elif isinstance(value, relax.TupleGetItem) and value.tuple_value in self._made:
             self._made.add(variable)

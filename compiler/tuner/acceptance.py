@@ -7,6 +7,7 @@ both run in turns, and what makes it slower, wrong or too large is rejected.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,11 @@ def accept(
             any case; what could not be shown to be good in time is rejected.
         report: called with the name of each step.
 
+    Without records the model may exceed the limits; then what fits is accepted. If it cannot be
+    verified by inputs that are drawn, it is not with records either.
+
     Raises:
-        CompilerError: the model cannot be built without records.
+        CompilerError: the model cannot be built at all.
     """
     if not isinstance(model, Model):
         model = load_model(Path(model), shapes={}, values={})
@@ -154,41 +158,59 @@ class _Builds:
         self._exact, self._precision = exact, precision
         self._work, self._report = work, report
         self._count = 0
+        self._verify: VerifyMode = "auto"
         report("build without records")
-        self._old = self._built(None, "skip")
+        self._old = self._without_records()
+
+    def _without_records(self) -> Artifact | None:
+        """What all others are compared with; None if the limits do not admit it."""
+        try:
+            return self._built(None, "auto")
+        except LimitError:
+            return None
+        except VerificationError:  # drawn inputs do not suit this model: nothing shows by them
+            self._verify = "skip"
+            return self._built(None, "skip")
 
     def trial(self, records: Sequence[Usable]) -> _Trial:
         """Build the model with these records, check it, and compare it with that without."""
         self._report(f"build with {len(records)} records")
         try:
-            new = self._built(records, "auto")
+            new = self._built(records, self._verify)
         except LimitError as failure:
             return _Trial(problem=f"{failure.what}: {failure.why}")
         except VerificationError as failure:
             return _Trial(problem=failure.what, to_blame=self._wrong(records))
         except ToolchainError as failure:  # a library that cannot be linked or run
             return _Trial(problem=f"{failure.what}: {failure.why}")
-        self._report("run in turns")
-        threads = self._key.threads
-        try:
-            times = compare_runs(self._old, new, threads=threads, budget_s=_RUNS_S)
-            if times.is_slower:  # perhaps by where memory happened to lie: opened anew
-                again = compare_runs(self._old, new, threads=threads, budget_s=_RUNS_S)
-                times = min(times, again, key=lambda one: one.ratio)
-        except (NotRunnableError, OtherMachineError) as refusal:
-            raise _NotComparedError(refusal.what) from refusal
+        if self._old is None:
+            return _Trial()
+        times = self._times(self._old, new)
         if not times.is_slower:
             return _Trial(times=times)
         problem = f"{self._model.name} takes {times.ratio:.3f} times as long"
-        return _Trial(problem=problem, times=times, to_blame=self._slower(new, times))
+        blamed = self._slower(self._old, new, times)
+        return _Trial(problem=problem, times=times, to_blame=blamed)
 
-    def _slower(self, new: Artifact, times: RunTimes) -> tuple[tuple[str, str], ...]:
+    def _times(self, old: Artifact, new: Artifact) -> RunTimes:
+        self._report("run in turns")
+        threads = self._key.threads
+        try:
+            times = compare_runs(old, new, threads=threads, budget_s=_RUNS_S)
+            if times.is_slower:  # perhaps by where memory happened to lie: opened anew
+                again = compare_runs(old, new, threads=threads, budget_s=_RUNS_S)
+                times = min(times, again, key=lambda one: one.ratio)
+        except (NotRunnableError, OtherMachineError) as refusal:
+            raise _NotComparedError(refusal.what) from refusal
+        return times
+
+    def _slower(self, old: Artifact, new: Artifact, times: RunTimes) -> tuple[tuple[str, str], ...]:
         """Records of kernels that take longer in the model than by default."""
         native = new.manifest.runner.kind == "native" and new.manifest.target.family == "cpu"
         if times.unit != "us" or not native:
             return ()
         self._report("time each kernel")
-        ratios = kernel_ratios(self._old, new, threads=self._key.threads)
+        ratios = kernel_ratios(old, new, threads=self._key.threads)
         return tuple(
             (record, f"in {self._model.name} {kernel} takes {ratio:.2f} times as long")
             for kernel, record in _records_of_kernels(new).items()
@@ -223,6 +245,7 @@ class _Builds:
             precision=self._precision,
             records=None if records is None else logs,
             verify=verify,
+            jobs=len(os.sched_getaffinity(0)),
         )
 
 
@@ -296,7 +319,8 @@ class _Judge:
 
     def _good(self, records: Sequence[Usable], trial: _Trial) -> Acceptance:
         times = trial.times
-        assert times is not None
+        if times is None:
+            return self._acceptance(records, None, "the limits do not admit the model without them")
         what = "instructions" if times.unit == "instructions" else "us"
         reason = f"{times.new:,.0f} {what} a run, {times.old:,.0f} without records"
         return self._acceptance(records, times, reason)

@@ -112,9 +112,10 @@ class NativeRunner(TrialRunner):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process is not None:
-            self._process.close()
-        self._folder.cleanup()
+        with self._lock:  # what is measured ends by itself, else it would seem to have crashed
+            if self._process is not None:
+                self._process.close()
+            self._folder.cleanup()
 
     def measure(self, kernel: CompiledKernel, data: KernelData) -> Measured:
         with self._lock:

@@ -35,6 +35,12 @@ def place(threads: int) -> Placement:
     )
 
 
+def anywhere() -> Placement:
+    """Let the system decide: what measures is another machine, or only counts."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Placement(building=None, measuring=None, usable=None, count=usable or 1)
+
+
 @contextmanager
 def on(cpus: tuple[int, ...] | None) -> Iterator[None]:
     """Keep this thread, and those that it starts, on some processors."""

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-import numpy as np
-
 from compiler.code_generation import lower_graph
 from compiler.errors import CompilerError
 from compiler.families import family_build
 from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
-from compiler.program import KernelCall, Program, ValueKind
+from compiler.program import KernelCall, Program
 from compiler.target_spec import Precision, TargetSpec
+from compiler.tuner.graph_tasks import graph_tasks
 from compiler.tuner.trial import TuningTask
 from compiler.tuning.record import Choice
 
@@ -77,20 +76,16 @@ def tuning_tasks(
     """
     require_supported(model)
     lowering, spec = family_build(spec).lowering(model, spec, exact=exact, precision=precision)
-    workloads = lower_graph(lowering, model, spec, None, report, choices).workloads
-    names = [name for name in workloads.functions if fnmatchcase(name, kernels)]
-    if not names:
+    graph = lower_graph(lowering, model, spec, None, report, choices)
+    workloads = graph.workloads
+    tasks = [task for task in graph_tasks(graph) if fnmatchcase(task.kernel, kernels)]
+    if not tasks:
         raise TuningError(
             f"no kernel of {model.name} is called `{kernels}`",
             why=f"its kernels are: {', '.join(workloads.functions)}",
             fix="give a name of these; * stands for any letters",
         )
-    tasks, facts = [], {}
-    for name in names:
-        func, count = workloads.functions[name], workloads.input_counts[name]
-        task = _task(name, func, count, workloads.program)
-        tasks.append(task)
-        facts[task.workload] = _facts(name, workloads.program)
+    facts = {task.workload: _facts(task.kernel, workloads.program) for task in tasks}
     tasks.sort(key=lambda task: (-task.macs * task.calls, task.kernel))
     return TaskList(
         tasks=tuple(tasks), facts=facts, spec=spec, rules=lowering.rules, target=lowering.target
@@ -123,33 +118,6 @@ def default_schedule(
         rule=scheduled.outcome.name,
         is_fallback=scheduled.outcome.source == "fallback",
     )
-
-
-def _task(name: str, func: Any, input_count: int, program: Program) -> TuningTask:
-    from compiler.scheduling import workload_hash
-
-    calls = [call for call in program.calls if call.kernel == name]
-    return TuningTask(
-        kernel=name,
-        workload=workload_hash(func),
-        func=func,
-        input_count=input_count,
-        calls=len(calls),
-        macs=calls[0].macs,
-        constants=tuple(constant_of(program, value) for value in calls[0].inputs),
-    )
-
-
-def constant_of(program: Program, value: int) -> np.ndarray | None:
-    """Return the elements of a value if they are known, else None."""
-    one = program.values[value]
-    if one.kind is not ValueKind.CONSTANT:
-        return None
-    stored = program.constants[one.storage]
-    # A view at an offset, of any type: NumPy's `view` wants whole elements, so by bytes.
-    raw = stored.reshape(-1).view(np.uint8)
-    part = raw[one.offset_bytes : one.offset_bytes + one.size_bytes]
-    return part.view(stored.dtype).reshape(one.shape)
 
 
 def _facts(name: str, program: Program) -> TaskFacts:

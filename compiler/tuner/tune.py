@@ -10,14 +10,17 @@ from functools import partial
 from pathlib import Path
 
 from compiler.code_generation import choices_of
+from compiler.families import family_build
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
+from compiler.onnx_import.support import require_supported
 from compiler.precision import require_precision
 from compiler.target_spec import Precision, TargetSpec, load_target
-from compiler.tuner.events import Listener
+from compiler.tuner.choice_phase import choice_phase
+from compiler.tuner.events import Event, Listener
 from compiler.tuner.judge import judge
 from compiler.tuner.open_trials import RunnerOptions, open_builder, open_runner
-from compiler.tuner.placement import Placement, on, place
+from compiler.tuner.placement import Placement, anywhere, on, place
 from compiler.tuner.result import TuningResult
 from compiler.tuner.run import Bench, TuneOptions, run
 from compiler.tuner.tasks import tuning_tasks
@@ -46,6 +49,7 @@ def tune(
     jobs: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    choices: bool = True,
     acceptance: bool = True,
     listener: Listener = lambda _: None,
     report: Report = lambda _: None,
@@ -66,6 +70,8 @@ def tune(
         seed: of what is drawn: operands and candidates.
         resume: count what an interrupted run of the same kernels had spent. Its records, and all
             others of this target, are known with or without.
+        choices: first search algorithms and layouts of operators, in a quarter of the time (or
+            trials); not if only some kernels are tuned.
         acceptance: at the end run the whole model with the records and without, in turns, and
             reject records that make it slower.
         listener: called with each event.
@@ -91,34 +97,60 @@ def tune(
     if not isinstance(model, Model):
         report("load")
         model = load_model(Path(model), shapes=shapes or {}, values=values or {})
+    stop = stop or threading.Event()
     with ExitStack() as stack:
         # Before the model is lowered: a runner that is missing should be said at once.
         measures = stack.enter_context(
             open_runner(spec, runner or RunnerOptions(), threads, placement)
         )
+        if measures.name != "native":
+            placement = anywhere()
         stack.enter_context(on(placement.building))
+        session_spec = spec.with_cores(threads)
+        bench = _open_bench(
+            stack, session_spec, measures, placement, options, exact=exact, precision=precision
+        )
+        if acceptance:
+            judges = partial(judge, model, spec, logs, key, placement, exact, precision)
+            bench = replace(bench, judge=judges)
+        events: list[Event] = []
+        if choices and kernels == "*":
+            require_supported(model)
+            lowering, lowered_spec = family_build(session_spec).lowering(
+                model, session_spec, exact=exact, precision=precision
+            )
+            tried, failed = choice_phase(
+                model,
+                lowering,
+                lowered_spec,
+                key,
+                logs,
+                bench,
+                seconds=seconds,
+                trials=trials,
+                stop=stop,
+                tell=_both(events.append, listener),
+                report=report,
+            )
+            options = replace(options, trials_before=tried, failed_before=failed)
         found = tuning_tasks(
             model,
-            spec.with_cores(threads),
+            session_spec,
             exact=exact,
             precision=precision,
             kernels=kernels,
             choices=choices_of(read_records(logs, key) if logs.is_dir() else NO_RECORDS),
             report=report,
         )
-        bench = _open_bench(
-            stack,
-            spec.with_cores(threads),
-            measures,
-            placement,
-            options,
-            exact=exact,
-            precision=precision,
-        )
-        if acceptance:
-            judges = partial(judge, model, spec, logs, key, placement, exact, precision)
-            bench = replace(bench, judge=judges)
-        return run(model.name, found, key, logs, bench, options, listener, stop)
+        return run(model.name, found, key, logs, bench, options, listener, stop, events)
+
+
+def _both(first: Listener, second: Listener) -> Listener:
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
 
 
 def _open_bench(

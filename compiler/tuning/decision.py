@@ -13,6 +13,7 @@ class Decision:
 
     signature: str  # of `tuning.record.ChoiceRecord`
     operators: int  # of that signature in the graph
+    values: tuple[str, ...]  # the ONNX values that they make
     options: tuple[Choice, ...]  # the default first
     taken: Choice
     passed_over: str = ""  # why the choice of a record was not taken; "" if it was, or none is

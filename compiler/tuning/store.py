@@ -69,7 +69,7 @@ def best_choices(records: Iterable[Record]) -> dict[str, ChoiceRecord]:
     return {
         signature: min(groups[0], key=lambda one: (-one.saved, one.id))
         for signature, groups in ranked_choices(records).items()
-        if _gain(groups[0]) > LEAST_GAIN
+        if _is_gain(groups[0])
     }
 
 
@@ -96,10 +96,15 @@ def _choice_rank(group: list[ChoiceRecord]) -> tuple[bool, float, str]:
     return group[0].measurement.unit != "us", -saved, group[0].choice_id
 
 
-def _gain(group: list[ChoiceRecord]) -> float:
-    """What an operator saves, as a share of what it and the neighbours take by default."""
+def is_gain(record: ChoiceRecord) -> bool:
+    """Whether a choice, by this record alone, is better than the default by more than noise."""
+    return record.is_usable and _is_gain([record])
+
+
+def _is_gain(group: list[ChoiceRecord]) -> bool:
+    """Whether an operator saves enough of what it and its neighbours take by default."""
     saved = fmean(one.saved for one in group)
-    return saved / fmean(one.default.typical / one.operators for one in group)
+    return saved > LEAST_GAIN * fmean(one.default.typical / one.operators for one in group)
 
 
 def usable(records: Iterable[Record]) -> list[ScheduleRecord | ChoiceRecord]:

@@ -73,8 +73,8 @@ def test_kernels_of_a_model_add_up_to_its_instructions(
             assert len(set(measured.values)) == 1  # counted three times, and the same each time
             total += one.calls * measured.values[0]
     assert counted is not None
-    # A model's run also checks its arguments and copies, and its data take other branches: 0.3 %.
-    assert total == pytest.approx(counted, rel=0.01)
+    # The run also checks its arguments and finds each buffer; measured 0.002 to 0.026 % more.
+    assert total == pytest.approx(counted, rel=0.001)
 
 
 @pytest.mark.emulator

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from compiler.artifact.manifest import Artifact
+from compiler.errors import LimitError, VerificationError
 from compiler.limits import with_limits
+from compiler.onnx_import.model import Model
 from compiler.pipeline import compile as compile_model
 from compiler.target_spec import TargetSpec, load_target
+from compiler.tuner import acceptance
 from compiler.tuner.acceptance import Usable, _Judge, _NotComparedError, _Trial, accept
 from compiler.tuner.run_times import RunTimes, compare_runs, kernel_ratios, margin_of
 from compiler.tuning.record import ChoiceRecord, Measurement, Record, ScheduleRecord, Verdict
@@ -267,6 +270,48 @@ def test_a_record_with_wrong_numbers_is_rejected(tmp_path: Path) -> None:
     (wrong,) = [one for one in made if one.trace == WRONG_TRACE]
     reasons = {rejection.record.id: rejection.reason for rejection in result.rejected}
     assert reasons[wrong.id] == f"numbers of {wrong.kernel} are not onnxruntime's"
+
+
+@pytest.mark.slow
+def test_model_that_does_not_fit_without_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_target("host")
+    made = planted(spec, tmp_path / "logs", {})
+    real = compile_model
+
+    def refused_without(model: Model, **options: Any) -> Artifact:
+        if options["records"] is None:
+            raise LimitError("too slow", why="the limit latency_us is 1", fix="raise it")
+        return real(model, **options)
+
+    monkeypatch.setattr(acceptance, "compile_model", refused_without)
+    result = accept(loaded(conv_net_model()), spec, tmp_path / "logs", threads=1)
+    assert len(result.accepted) == len(made)
+    assert (result.rejected, result.times) == ((), None)
+    assert result.reason == "the limits do not admit the model without them"
+
+
+@pytest.mark.slow
+def test_model_that_drawn_inputs_do_not_exercise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not verified with records either, and its records are not to blame."""
+    spec = load_target("host")
+    planted(spec, tmp_path / "logs", {})
+    real = compile_model
+    modes = []
+
+    def not_exercised(model: Model, **options: Any) -> Artifact:
+        modes.append(options["verify"])
+        if options["verify"] == "auto":
+            raise VerificationError("output y is constant", why="nothing shows", fix="--inputs")
+        return real(model, **options)
+
+    monkeypatch.setattr(acceptance, "compile_model", not_exercised)
+    result = accept(loaded(conv_net_model()), spec, tmp_path / "logs", threads=1)
+    assert modes[:3] == ["auto", "skip", "skip"]
+    assert "onnxruntime" not in "".join(rejection.reason for rejection in result.rejected)
 
 
 @pytest.mark.slow
