@@ -45,6 +45,8 @@ class IntegerDot:
     lane_multiple: int | None = None
     # Depthwise convolutions sum two taps a step, of rows of int16.
     pairs_taps: bool = False
+    # Instructions that narrow results saturate, so what fits 32 bits needs no upper bound.
+    saturates_results: bool = False
     # Lanes may be halved down to this where that leaves fewer of them empty.
     least_lanes: int | None = None
     least_weight: int = -128  # of weights in int8; where one is less, they are int16
@@ -167,5 +169,6 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
         flat_positions=True,
         pairs_taps=True,
         depthwise_row_dtype="int16",
+        saturates_results=True,
     )
     return replace(pairs, group=4, row_dtype="uint8") if sums_fours(spec) else pairs
