@@ -26,7 +26,7 @@ from compiler.tuner.run import Bench, TuneOptions, run
 from compiler.tuner.tasks import tuning_tasks
 from compiler.tuner.trial import TrialRunner
 from compiler.tuning.store import NO_RECORDS, read_records
-from compiler.tuning.target_key import target_key
+from compiler.tuning.target_key import TargetKey, target_key
 
 Report = Callable[[str], None]
 
@@ -115,24 +115,10 @@ def tune(
             bench = replace(bench, judge=judges)
         events: list[Event] = []
         if choices and kernels == "*":
-            require_supported(model)
-            lowering, lowered_spec = family_build(session_spec).lowering(
-                model, session_spec, exact=exact, precision=precision
+            tell = _both(events.append, listener)
+            options = _with_choices(
+                model, session_spec, key, logs, bench, options, exact, precision, stop, tell, report
             )
-            tried, failed = choice_phase(
-                model,
-                lowering,
-                lowered_spec,
-                key,
-                logs,
-                bench,
-                seconds=seconds,
-                trials=trials,
-                stop=stop,
-                tell=_both(events.append, listener),
-                report=report,
-            )
-            options = replace(options, trials_before=tried, failed_before=failed)
         found = tuning_tasks(
             model,
             session_spec,
@@ -143,6 +129,38 @@ def tune(
             report=report,
         )
         return run(model.name, found, key, logs, bench, options, listener, stop, events)
+
+
+def _with_choices(
+    model: Model,
+    spec: TargetSpec,
+    key: TargetKey,
+    logs: Path,
+    bench: Bench,
+    options: TuneOptions,
+    exact: bool,
+    precision: Precision,
+    stop: threading.Event,
+    tell: Listener,
+    report: Report,
+) -> TuneOptions:
+    """Search choices of operators; return the options with the trials that this took."""
+    require_supported(model)
+    lowering, spec = family_build(spec).lowering(model, spec, exact=exact, precision=precision)
+    tried, failed = choice_phase(
+        model,
+        lowering,
+        spec,
+        key,
+        logs,
+        bench,
+        seconds=options.seconds,
+        trials=options.trials,
+        stop=stop,
+        tell=tell,
+        report=report,
+    )
+    return replace(options, trials_before=tried, failed_before=failed)
 
 
 def _both(first: Listener, second: Listener) -> Listener:
