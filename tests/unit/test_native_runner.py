@@ -48,6 +48,21 @@ def test_times_are_of_one_call(runner: NativeRunner) -> None:
     assert 3_000 <= min(measured.values) < 9_000
 
 
+def test_constants_are_as_far_away_as_in_a_run_of_the_model() -> None:
+    """A kernel that counts its calls tells whether other memory is read before each of them."""
+    kernel = planted("static int runs = 0; if (item == 9 && ++runs > 300) abort();")
+    far = replace(DATA, key="far", constants=(0,), other_constant_bytes=4 << 20)
+    near = replace(DATA, key="near", constants=(0,), other_constant_bytes=1 << 10)
+    with NativeRunner(1) as runner:
+        measured = runner.measure(kernel, far)  # one call for each repeat
+        assert (measured.outcome, measured.reason) == ("passed", "")
+        assert len(measured.values) >= 3
+        turns = runner.measure_in_turns([kernel, planted()], far, 3)
+        assert [one.outcome for one in turns] == ["passed", "passed"]
+        # The model's constants stay in the caches: calls for 2 ms follow one another.
+        assert runner.measure(kernel, near).outcome == "crashed"
+
+
 def test_what_it_says_of_itself(runner: NativeRunner) -> None:
     assert (runner.name, runner.unit, runner.slots) == ("native", "us", 1)
     assert "; 1 thread on processors " in runner.conditions
