@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -216,3 +218,20 @@ def test_parts_for_each_thread_are_those_of_a_session() -> None:
         text = (root / file).read_text()
         assert define in text, file
         assert spin in text, file
+
+
+def test_other_work_on_the_processor_is_not_the_kernels() -> None:
+    """Nine processes share a processor: by the clock on the wall a call takes nine times longer."""
+    cpu = max(os.sched_getaffinity(0))
+    kernel = slow(1_000_000)  # longer than a turn of the system
+    with NativeRunner(1, cpus=[cpu]) as runner:
+        alone = min(runner.measure(kernel, DATA).values)
+        code = f"import os; os.sched_setaffinity(0, [{cpu}])\nwhile True: pass"
+        others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(8)]
+        try:
+            beside = median(runner.measure(kernel, DATA).values)
+        finally:
+            for other in others:
+                other.kill()
+                other.wait()
+    assert beside < 4 * alone  # what shares the core may slow it down all the same
