@@ -326,6 +326,7 @@ def test_events_are_lines_of_json(found: TaskList, tmp_path: Path) -> None:
     assert {"task", "trial", "cost-model", "task-ended"} <= set(kinds)
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same(found: TaskList, tmp_path: Path) -> None:
     def order(folder: str, seed: int) -> list[str]:
         bench = FakeBench(best_at(3.0))
