@@ -109,10 +109,12 @@ def run(
                 keep_spent=lambda now: write_spent(state, now),
             )
             finished = session.run()
+    trials = finished.trials + options.trials_before
     finished = replace(
         finished,
-        trials=finished.trials + options.trials_before,
+        trials=trials,
         failed=finished.failed + options.failed_before,
+        seconds_per_trial=finished.elapsed_s / trials if trials else None,
     )
     ended = [event for event in events if isinstance(event, TaskEnded)]
     is_changed = not all(one.is_default for one in ended) or any(

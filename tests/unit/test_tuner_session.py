@@ -326,6 +326,7 @@ def test_events_are_lines_of_json(found: TaskList, tmp_path: Path) -> None:
     assert {"task", "trial", "cost-model", "task-ended"} <= set(kinds)
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same(found: TaskList, tmp_path: Path) -> None:
     def order(folder: str, seed: int) -> list[str]:
         bench = FakeBench(best_at(3.0))
@@ -352,3 +353,12 @@ def test_good_schedules_of_another_kernel_are_tried_first(found: TaskList, tmp_p
     ended = next(one for one in result.kernels if one.kernel == CONV)
     assert ended.best_seed.startswith(OTHER)
     assert ended.seed_gain == pytest.approx(ended.gain)
+
+
+def test_trials_before_the_tasks_count(found: TaskList, tmp_path: Path) -> None:
+    """Those of choices: to the limit, and to what a trial took all in."""
+    result = tuned(found, tmp_path, FakeBench(best_at(3.0)), trials=10, trials_before=4)
+    finished = result.finished
+    assert finished.trials == 10
+    assert len(result.trials) == 6
+    assert finished.seconds_per_trial == pytest.approx(finished.elapsed_s / 10)
