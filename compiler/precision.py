@@ -25,7 +25,8 @@ def require_precision(spec: TargetSpec, precision: Precision) -> None:
     raise TargetError(
         f"target {spec.name} has no instructions for --precision {precision}",
         why=f"its products are computed in: {have}; tensor cores have tf32 from sm_80 on, "
-        "fp16 from sm_75 on, 64-bit Arm has fp16 from Armv8.2 with FEAT_FP16 on",
+        "fp16 from sm_75 on, 64-bit Arm has fp16 from Armv8.2 with FEAT_FP16 on, x86-64 has bf16 "
+        "with AVX512-BF16",
         fix=f"leave out --precision, or choose one of: {', '.join(names)}",
     )
 
@@ -33,7 +34,13 @@ def require_precision(spec: TargetSpec, precision: Precision) -> None:
 def _precisions(spec: TargetSpec) -> tuple[Precision, ...]:
     if spec.gpu is not None:
         return spec.gpu.precisions
-    return ("float32", "fp16") if spec.llvm.multiplies_halves else ("float32",)
+    if spec.family != "cpu":
+        return ("float32",)
+    reduced: tuple[tuple[Precision, bool], ...] = (
+        ("fp16", spec.llvm.multiplies_halves),
+        ("bf16", spec.llvm.multiplies_bfloats),
+    )
+    return ("float32", *(name for name, is_there in reduced if is_there))
 
 
 def require_weights(spec: TargetSpec, weights: Weights) -> None:

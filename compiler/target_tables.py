@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from compiler.arm_cpu_features import aarch64_features
 from compiler.board_address import DEFAULT_TIMEOUT_S, BoardAddress
+from compiler.cpu_features import X86_CPUS, apply_feature_flags
 
 Family = Literal["cpu", "gpu", "mcu"]
 RegionKind = Literal["ram", "flash"]
 # What the factors of convolutions and matrix products are rounded to; all sums are float32.
-Precision = Literal["float32", "tf32", "fp16"]
+Precision = Literal["float32", "tf32", "fp16", "bf16"]
 RunnerKind = Literal["native", "emulator", "rpc", "none"]
 KernelKind = Literal["c", "llvm"]
 
@@ -72,6 +73,17 @@ class LlvmSpec:
     def multiplies_halves(self) -> bool:
         """Whether one instruction multiplies eight halves and adds to eight (Arm FEAT_FP16)."""
         return self.is_aarch64 and "fullfp16" in aarch64_features(self.cpu, self.features)
+
+    @property
+    def multiplies_bfloats(self) -> bool:
+        """Whether one instruction adds two products of bfloat16 to each lane (`vdpbf16ps`).
+
+        Vectors of 128 and 256 bits have it with AVX512VL.
+        """
+        if self.architecture != "x86_64":
+            return False
+        features = apply_feature_flags(X86_CPUS[self.cpu], self.features)
+        return {"avx512bf16", "avx512vl"} <= features
 
     @property
     def is_macos(self) -> bool:

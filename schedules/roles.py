@@ -29,6 +29,11 @@ INTEGER_DEPTHWISE = "integer-depthwise"  # [N, OH, OW, O] += rows[N, H, W, C] * 
 # KH/2, KW, O, 2], S: which row of a pair is the first; reduced over pairs, columns, two of a pair.
 TAP_PAIRS = "tap-pairs"
 INTEGER_MATMUL = "integer-matmul"  # [M, N/L, L] += rows[M, K] * weight[N/L, K/D, L, D]
+# The like of bfloat16 in pairs, sums in float32. [N, 1, O/L, Y, X, L] += rows[N, I/B, H, W, B] *
+# weight[1, O/L, I/B, KH, KW, B/2, L, 2]; a pointwise one has all positions in X, as have its rows.
+# Reduced over blocks of channels, taps, pairs of a block, the two of a pair.
+BFLOAT_CONV2D = "bfloat-conv2d"
+BFLOAT_MATMUL = "bfloat-matmul"  # [1, M, N/L, L] += rows[M, K] * weight[1, N/L, K/2, L, 2]
 MATMUL = "matmul"  # [B, M, N/L, L] += a[B, M, K] * b[B or 1, N/L, K, L]
 # Winograd convolution in chunks [N, GY, GX] of T tiles, P x P points a tile.
 WINOGRAD_HALF = "winograd-half"  # a transform along one side of each tile

@@ -11,6 +11,8 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules.cpu.attention import attention
+from schedules.cpu.bfloat_conv2d import bfloat_conv2d
+from schedules.cpu.bfloat_matmul import bfloat_matmul
 from schedules.cpu.blocked_depthwise_conv2d import blocked_depthwise_conv2d
 from schedules.cpu.conv2d import conv2d
 from schedules.cpu.conv2d_columns import conv2d_columns
@@ -67,6 +69,8 @@ Fallback = Callable[[PrimFunc, TargetSpec], tuple[Schedule, str]]
 
 CPU_RULES = (
     Rule("attention", attention),
+    Rule("bfloat-conv2d", bfloat_conv2d),
+    Rule("bfloat-matmul", bfloat_matmul),
     Rule("half-conv2d", half_conv2d),
     Rule("half-depthwise-conv2d", half_depthwise_conv2d),
     Rule("half-matmul", half_matmul),

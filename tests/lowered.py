@@ -48,10 +48,11 @@ def staged(
     """The module after all graph stages, or after those before the stage named `until`."""
     spec = spec or fixed_spec()
     by_family: dict[str, Callable[[TargetSpec], tuple[Stage, ...]]] = {
+        "cpu": partial(graph_stages, precision=precision),
         "mcu": mcu_graph_stages,
         "gpu": partial(gpu_graph_stages, precision=precision),
     }
-    stages = by_family.get(spec.family, graph_stages)(spec)
+    stages = by_family[spec.family](spec)
     names = [stage.name for stage in stages]
     count = len(stages) if until is None else names.index(until)
     return run_stages(

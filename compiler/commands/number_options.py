@@ -11,7 +11,7 @@ precision_option = click.option(
     type=click.Choice(PRECISIONS),
     default="float32",
     show_default=True,
-    help="What products are computed in; tf32: tensor cores; fp16: tensor cores, or Arm.",
+    help="Type of products' factors; tf32: tensor cores; fp16: tensor cores or Arm; bf16: x86.",
 )
 weights_option = click.option(
     "--weights",

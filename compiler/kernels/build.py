@@ -13,6 +13,7 @@ from tvm_ffi import structural
 
 from compiler.errors import LoweringError, UnsupportedError
 from compiler.kernels import pair_rows, pair_sums
+from compiler.kernels.bfloats import with_bfloat_functions
 from compiler.kernels.elementary import expand_elementary
 from compiler.kernels.in_place import in_place_pairs
 from compiler.kernels.integer_sums import INTEGER_FUNCTIONS
@@ -167,7 +168,8 @@ def lower_kernel(
 
 
 def _phase_code(func: PrimFunc, is_shared: bool) -> PrimFunc:
-    return expand_elementary(with_overlapping_pointers(func) if is_shared else func)
+    func = with_overlapping_pointers(func) if is_shared else func
+    return with_bfloat_functions(expand_elementary(func))
 
 
 def no_code(name: str, cause: Exception) -> LoweringError:

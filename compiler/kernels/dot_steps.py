@@ -9,10 +9,11 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 from tvm_ffi import structural
 
+from compiler.kernels.bfloats import pair_sums
 from compiler.kernels.sum_nests import coefficients
 from compiler.kernels.variables import replaced
 from schedules import match
-from schedules.cpu.dot_step import step_lanes
+from schedules.cpu.dot_step import is_of_bfloats, step_lanes
 from schedules.roles import DOT_STEP
 
 
@@ -23,6 +24,7 @@ def call_dot_steps(func: PrimFunc) -> PrimFunc:
             or of rows[lane*G + k], as they are instead of broadcast
     after:  sums[0:L] += pmaddwd(broadcast(rows[0:2]), weights[0:2 * L])              (G 2)
             sums[0:L] = vpdpbusd(sums[0:L], broadcast(rows[0:4]), weights[0:4 * L])   (G 4)
+            sums[0:L] = vdpbf16ps(sums[0:L], broadcast(rows[0:2]), weights[0:2 * L])  (bfloat16)
 
     More lanes than the instruction has are several of it, joined. Loops whose operands lie
     otherwise stay loops.
@@ -63,6 +65,7 @@ def _value(
     """The sums after a step; `rows` and so on are loads of the first element."""
     before = _vector(sums, lanes)
     width = step_lanes(instruction)
+    of_bfloats = is_of_bfloats(instruction)
 
     def part(first: int) -> Any:
         factors = _vector(weights, width * group, first * group)
@@ -70,6 +73,8 @@ def _value(
             inputs = _vector(rows, width * group, first * group)
         else:
             inputs = _repeated(rows, group, width)
+        if of_bfloats:
+            return pair_sums(instruction, _lanes(before, first, width), inputs, factors)
         operands = [inputs, factors.astype(f"int16x{width * group}")]
         if group == 4:
             operands = [_lanes(before, first, width), inputs, factors]
@@ -77,13 +82,13 @@ def _value(
 
     parts = [part(first) for first in range(0, lanes, width)]
     made = parts[0] if len(parts) == 1 else tirx.Shuffle(parts, _numbers(0, lanes))
-    return before + made if group == 2 else made
+    return before + made if group == 2 and not of_bfloats else made
 
 
 def _repeated(rows: Any, group: int, lanes: int) -> Any:
     """A group of rows' elements, as they are for each lane."""
     word = tirx.reinterpret("int32", _vector(rows, group))
-    kind = "int16" if group == 2 else "uint8"
+    kind = str(rows.ty.dtype)
     return tirx.reinterpret(f"{kind}x{lanes * group}", tirx.Broadcast(word, lanes))
 
 
@@ -110,7 +115,7 @@ def _guarded(statement: Any) -> tuple[Any | None, Any]:
 
 
 def _operands(store: Any) -> tuple[Any, Any, Any] | None:
-    """The loads of ``sums = sums + int32(rows) * int32(weights)``."""
+    """The loads of ``sums = sums + int32(rows) * int32(weights)``, or of float32 the like."""
     value = getattr(store, "value", None)
     if not isinstance(store, tirx.BufferStore) or not isinstance(value, tirx.Add):
         return None

@@ -11,6 +11,7 @@ from tvm import s_tir, tirx
 from tvm.ir import GlobalVar, IRModule
 from tvm.tirx import PrimFunc
 
+from compiler.kernels.bfloats import multiplies_bfloats, round_to_bfloats
 from compiler.kernels.dot_steps import call_dot_steps
 from compiler.kernels.half_loads import widen_by_integers
 from compiler.kernels.integer_sums import call_integer_sums
@@ -64,6 +65,7 @@ def lower_to_loops(
     known_length = not scalable or has_integer_sums(func)
     is_c = target.kind.name == "c"
     vectors = known_length and not is_c  # C has none: its compiler makes them
+    by_instructions = multiplies_bfloats(func)
     passes = [
         tir.BindTarget(target),
         blocks.CanonicalizeLoop(),
@@ -76,7 +78,7 @@ def lower_to_loops(
         blocks.AnnotateIrregularLoop(),
         blocks.LowerOpaqueBlock(),
         tir.FlattenBuffer(),
-        tir.BF16ComputeLegalize(),
+        *([] if by_instructions else [tir.BF16ComputeLegalize()]),
         tir.NarrowDataType(32),
         blocks.LoopPartition(),
         *2 * [_pass(peel_tails), tir.StmtSimplify()],  # chunks of tiles, tiles
@@ -89,6 +91,7 @@ def lower_to_loops(
         *([_pass(split_vector_tails)] if vectors else []),
         *([] if widens_halves(target) else [_pass(widen_by_integers)]),
         tir.VectorizeLoop(vectors),
+        *([_pass(round_to_bfloats)] if by_instructions else []),
         *([_pack_rounded(target)] if vectors and is_x86(target) else []),
         tir.StorageRewrite(),
         blocks.HoistIfThenElse(),

@@ -49,10 +49,14 @@ def block_layout(
         exact: no Winograd: every convolution is a direct sum of products.
         choices: of records, by signature.
         packed: weights that were packed before, and those that are now.
-        dtype: of products, in signatures.
+        dtype: of products' factors, in signatures; "bfloat16" makes direct sums over blocked
+            channels such products.
     """
     main, decider = mod["main"], Decider(choices)
-    forms = Conv2dForms(spec=spec, exact=exact, arena_bytes=largest_call_bytes(main))
+    bfloats = dtype == "bfloat16"
+    forms = Conv2dForms(
+        spec=spec, exact=exact, arena_bytes=largest_call_bytes(main), bfloats=bfloats
+    )
     variables: dict[Conv2dSignature | None, list[str]] = {}
     for binding in bindings(main):
         variables.setdefault(_convolution_signature(binding), []).append(binding.var.name)
@@ -76,7 +80,7 @@ def block_layout(
         return taken.vectors is not None or is_plain
 
     wanted = wanted_blocked(main, reads_plain)
-    blocker = Blocker(mod, spec, form, packed or PackedConstants(), wanted)
+    blocker = Blocker(mod, spec, form, packed or PackedConstants(), wanted, bfloats=bfloats)
     changed = blocker.visit_expr(main)
     out = blocker.builder_.get()
     out["main"] = changed

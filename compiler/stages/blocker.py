@@ -28,6 +28,11 @@ from compiler.stages.layout_wishes import (
     axes_order,
 )
 from compiler.stages.operand_views import shape_of
+from compiler.stages.operators.bfloat_conv2d import (
+    bfloat_conv2d,
+    has_bfloat_form,
+    pack_bfloat_weight,
+)
 from compiler.stages.operators.channel_blocks import (
     blocked_to_channels_last,
     channel_block,
@@ -70,9 +75,13 @@ class Blocker(relax.PyExprMutator):  # type: ignore[misc]
         form: Callable[[Conv2dSignature], Conv2dForm],
         packed: PackedConstants,
         wanted: set[Any],
+        *,
+        bfloats: bool,
     ) -> None:
+        """`bfloats`: direct sums over blocked channels are of bfloat16."""
         super().__init__(mod)
         self._wanted = wanted
+        self._bfloats = bfloats
         self._lanes = spec.lanes(dtype_bits=32)
         self._vector = spec.vector
         self._form = form
@@ -187,7 +196,10 @@ class Blocker(relax.PyExprMutator):  # type: ignore[misc]
         )
         in_block = shape_of(source)[4] if len(shape_of(source)) == 5 else None
         grid = None if in_block is None else self._form(sig).grid
-        if grid is None:
+        if grid is None and self._bfloats and has_bfloat_form(sig, in_block or 1, lanes):
+            packed = self._pack(weight, pack_bfloat_weight, lanes, in_block or 1, dtype="bfloat16")
+            compute = partial(bfloat_conv2d, sig=sig, out_block=block)
+        elif grid is None:
             together = gcd(in_block or 1, sig.in_channels // sig.groups)
             packed = self._pack(weight, pack_conv2d_weight, sig.groups, lanes, together)
             compute = partial(packed_conv2d, sig=sig, out_block=block)
@@ -197,13 +209,19 @@ class Blocker(relax.PyExprMutator):  # type: ignore[misc]
         name = "conv2d" if grid is None else WINOGRAD_KERNEL
         return self.builder_.call_te(compute, source, packed, primfunc_name_hint=name)
 
-    def _pack(self, weight: Any, pack: Callable[..., np.ndarray], *arguments: int) -> relax.Expr:
-        """The constant `weight` as `pack` lays it out."""
+    def _pack(
+        self,
+        weight: Any,
+        pack: Callable[..., np.ndarray],
+        *arguments: int,
+        dtype: str | None = None,
+    ) -> relax.Expr:
+        """The constant `weight` as `pack` lays it out, as `dtype` if its numbers are rounded."""
 
         def make() -> np.ndarray:
             return pack(constant_array(weight), *arguments)
 
-        return self._packed.get(weight, (pack.__name__, *arguments), make)
+        return self._packed.get(weight, (pack.__name__, *arguments), make, dtype)
 
     def _depthwise(
         self, sig: Conv2dSignature, weight: Any, data: _Blocked

@@ -21,11 +21,21 @@ class PackedConstants:
     """Packed forms of constants, each made once, however often a graph with them is lowered."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[Any, Hashable], Any] = {}
+        self._made: dict[tuple[Any, Hashable, str | None], Any] = {}
 
-    def get(self, constant: Any, form: Hashable, pack: Callable[[], np.ndarray]) -> relax.Expr:
-        """Return the constant that `pack` makes of `constant`; `form` says what that depends on."""
-        key = (constant, form)
+    def get(
+        self,
+        constant: Any,
+        form: Hashable,
+        pack: Callable[[], np.ndarray],
+        dtype: str | None = None,
+    ) -> relax.Expr:
+        """Return the constant that `pack` makes of `constant`; `form` says what that depends on.
+
+        Args:
+            dtype: what its numbers are rounded to; None if they stay as they are.
+        """
+        key = (constant, form, dtype)
         if key not in self._made:
-            self._made[key] = relax.const(pack())
+            self._made[key] = relax.const(pack(), dtype)
         return self._made[key]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
+from compiler.stages.operators.bfloat_matmul import PAIR
 from compiler.stages.operators.channel_blocks import channel_block
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.stages.operators.winograd import (
@@ -30,18 +31,22 @@ MOST_TILES_ACROSS = 32
 LEAST_GAIN = 1.2
 
 
-def choose_winograd(sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int) -> TileGrid | None:
+def choose_winograd(
+    sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int, *, bfloats: bool = False
+) -> TileGrid | None:
     """Return the tiles of the fastest Winograd form, None if direct sums are about as fast.
 
     Args:
         arena_bytes: what the model's arena will be at least, about: scratch is a share of it.
+        bfloats: direct sums are of pairs of bfloat16; Winograd's stay float32.
     """
     if not is_winograd_possible(sig, spec):
         return None
     grids = winograd_grids(sig, spec, arena_bytes)
     if not grids:
         return None
-    gain = direct_cycles(sig, spec) / winograd_cycles(sig, grids[0], spec)
+    together = PAIR if bfloats else 1
+    gain = direct_cycles(sig, spec) / together / winograd_cycles(sig, grids[0], spec)
     return grids[0] if gain >= LEAST_GAIN else None
 
 

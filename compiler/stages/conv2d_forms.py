@@ -53,13 +53,16 @@ class Conv2dForms:
     spec: TargetSpec
     exact: bool  # no Winograd
     arena_bytes: int  # what the model's arena will be at least, about: scratch is a share of it
+    bfloats: bool = False  # direct sums over blocked channels are of bfloat16
 
     def default(self, sig: Conv2dSignature) -> Conv2dForm:
         """The form that takes the fewest estimated cycles."""
-        grid = None if self.exact else choose_winograd(sig, self.spec, self.arena_bytes)
+        grid = None
+        if not self.exact:
+            grid = choose_winograd(sig, self.spec, self.arena_bytes, bfloats=self.bfloats)
         if grid is not None:
             return Conv2dForm(algorithm="winograd", block=self._block(sig), grid=grid)
-        vectors = columns_in_lanes(sig, self.spec)
+        vectors = columns_in_lanes(sig, self.spec, bfloats=self.bfloats)
         if vectors is not None:
             return Conv2dForm(algorithm="columns", vectors=vectors)
         return Conv2dForm(algorithm="direct", block=self._block(sig))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
+from compiler.stages.operators.bfloat_matmul import PAIR
+from compiler.stages.operators.channel_blocks import channel_block
 from compiler.stages.operators.conv2d_signature import Conv2dSignature
 from compiler.target_spec import TargetSpec
 from schedules.cpu.register_tile import output_cycles
@@ -12,16 +14,24 @@ from schedules.cpu.register_tile import output_cycles
 _MOST_EXTRA_VECTORS = 3
 
 
-def columns_in_lanes(sig: Conv2dSignature, spec: TargetSpec) -> int | None:
+def columns_in_lanes(
+    sig: Conv2dSignature, spec: TargetSpec, *, bfloats: bool = False
+) -> int | None:
     """Return how many vectors a row of columns gets, None where output channels fill lanes better.
 
     The choice compares estimated cycles.
+
+    Args:
+        bfloats: sums of blocked channels take two products in a step; columns have no pairs.
     """
     if not may_have_columns(sig, spec):
         return None
     vectors = row_vectors(sig, spec)
     by_columns = _columns_cycles(sig, vectors, spec.vector.register_count)
     by_channels = _channels_cycles(sig, spec.vector.register_count)
+    is_blocked = channel_block(sig.in_channels, spec.lanes(dtype_bits=32)) is not None
+    if bfloats and sig.groups == 1 and is_blocked:
+        by_channels /= PAIR
     return vectors if by_columns < by_channels else None
 
 

@@ -35,6 +35,8 @@ from compiler.tuning.record import Choice
 # Sums that share each input that is loaded, where a register holds one number: with 4 positions
 # 16 registers hold sums; a matrix has one row often, and 8 columns then make the most of an input.
 SCALAR_CHANNELS, SCALAR_COLUMNS = 4, 8
+# Precisions whose factors' type is one of its own.
+_FACTORS: Mapping[Precision, str] = {"fp16": "float16", "bf16": "bfloat16"}
 FUSE_OPT_LEVEL = 2  # fuse through injective chains; 1 would fuse nothing but epilogues
 
 
@@ -53,14 +55,14 @@ def graph_stages(
     Args:
         exact: only algorithms that sum the products of the model's own numbers.
         weights: "fp16" also is without Winograd, whose transformed weights are no halves.
-        precision: "fp16" lays the graph out for products of halves.
+        precision: "fp16" lays the graph out for products of halves, "bf16" has those of bfloat16.
         joins_apart: concatenations that can be made in place are not fused.
         choices: of records, by signature (`decisions`); what is not named is decided by estimates.
         packed: weights as an earlier call for the same module has packed them.
     """
     exact = exact or weights == "fp16"
     lanes = spec.lanes(dtype_bits=32)
-    layout, legalizer = spec, partial(legalize, lanes=lanes)
+    layout, legalizer = spec, partial(legalize, lanes=lanes, bfloats=precision == "bf16")
     products: tuple[Stage, ...] = ()
     if precision == "fp16":
         layout = spec.with_half_products()
@@ -77,7 +79,7 @@ def graph_stages(
                 exact=exact,
                 choices=choices,
                 packed=packed,
-                dtype="float16" if precision == "fp16" else "float32",
+                dtype=_FACTORS.get(precision, "float32"),
             ),
             decides=True,
         ),

@@ -59,7 +59,7 @@ _EXTREMES: dict[str, Legalizer] = {
 
 
 def legalizers(
-    lanes: int, conv_lanes: int, matmul_lanes: int, *, by_scalar: bool
+    lanes: int, conv_lanes: int, matmul_lanes: int, *, by_scalar: bool, bfloats: bool = False
 ) -> dict[str, Legalizer]:
     """Our own way of lowering, by Relax operator name."""
     return {
@@ -89,6 +89,7 @@ def legalizers(
             vector_lanes=matmul_lanes,
             otherwise=linear_algebra._matmul,
             by_scalar=by_scalar,
+            bfloats=bfloats,
         ),
     }
 
@@ -100,6 +101,7 @@ def legalize(
     conv_lanes: int | None = None,
     matmul_lanes: int | None = None,
     by_scalar: bool = False,
+    bfloats: bool = False,
 ) -> IRModule:
     """Return the module in ``call_tir`` form; reshapes and parts that lie together stay views.
 
@@ -108,8 +110,10 @@ def legalize(
         conv_lanes: output channels whose weights are packed side by side; a vector if None.
         matmul_lanes: columns of a constant right operand, likewise.
         by_scalar: a multiply-add takes one factor from a general register.
+        bfloats: products of matrices with constants are of bfloat16.
     """
-    rules = legalizers(lanes, conv_lanes or lanes, matmul_lanes or lanes, by_scalar=by_scalar)
+    widths = (lanes, conv_lanes or lanes, matmul_lanes or lanes)
+    rules = legalizers(*widths, by_scalar=by_scalar, bfloats=bfloats)
     return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape", VIEW])(mod)
 
 

@@ -19,7 +19,8 @@ RELATIVE_LIMITS = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2, "bfloat16"
 # factor is rounded by at most 2**-11 of itself, a product of two by 2**-10 = 9.8e-4, and so is a
 # sum of them in float32 if no two cancel. Measured of one layer: 4e-4 of its largest value. The
 # errors of layers are independent: of 100 layers they add up to sqrt(100) * 2**-10 = 1e-2.
-PRODUCT_LIMITS = {"tf32": 1e-2, "fp16": 1e-2}
+# bf16 has 8 bits: 2**-9 of a factor, 2**-8 = 3.9e-3 of a product, sqrt(100) * 2**-8 = 4e-2.
+PRODUCT_LIMITS = {"tf32": 1e-2, "fp16": 1e-2, "bf16": 4e-2}
 
 # A Winograd convolution alone: its products are of transformed numbers, some of them 8 times as
 # large, whose sums cancel. Usual are some 1e-6 to 1e-5.

@@ -70,7 +70,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     below = []
     if pads_rows(kernel):
         tiles = match.extent(sch, outer_channel)
-        parts = _channel_parts(tiles, items * match.extent(sch, chunk), spec)
+        parts = channel_parts(tiles, items * match.extent(sch, chunk), spec)
         outermost[-2], outer_channel = steps.split_evenly(sch, outer_channel, tiles // parts)
         below = [outer_channel]
     elif dear:
@@ -207,7 +207,7 @@ def chunk_rows(kernel: FusedSum, rows: int, items: int, spec: TargetSpec) -> int
     return steps.rows_together(rows, padded_rows, row_bytes, items, spec)
 
 
-def _channel_parts(tiles: int, chunks: int, spec: TargetSpec) -> int:
+def channel_parts(tiles: int, chunks: int, spec: TargetSpec) -> int:
     """Parts of the tiles of channels that are work items of their own; each pads its rows anew."""
     least = steps.ITEMS_FOR_EACH_CORE * spec.cores.count if spec.cores.count > 1 else 1
     fair = (n for n in range(1, tiles) if tiles % n == 0 and n * chunks >= least)

@@ -1,8 +1,9 @@
-"""One step of integer sums on x86: a vector of sums, to each some products of neighbours.
+"""One step of sums on x86: a vector of sums, to each some products of neighbours.
 
-A schedule brings the loops over lanes and products innermost and marks them with an instruction;
-`compiler/kernels/dot_steps.py` puts it in. No step saturates: two products of int16 cannot exceed
-32 bits here, and `vpdpbusd` adds its four products to the sum in 32.
+Products are of small integers or of bfloat16. A schedule brings the loops over lanes and products
+innermost and marks them with an instruction; `compiler/kernels/dot_steps.py` puts it in. No step
+saturates: two products of int16 cannot exceed 32 bits here, and `vpdpbusd` adds its four products
+to the sum in 32.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ FOURS: _Instructions = {
     4: ("llvm.x86.avx512.vpdpbusd.128", frozenset()),
     8: ("llvm.x86.avx512.vpdpbusd.256", frozenset()),
     16: ("llvm.x86.avx512.vpdpbusd.512", frozenset({"avx512vnni"})),
+}
+# Pairs of bfloat16, added to float32 (`LlvmSpec.multiplies_bfloats`). TVM has no vectors of them to
+# call an intrinsic with: these are functions around one (`compiler/kernels/bfloats.py`).
+BFLOATS: _Instructions = {
+    lanes: (f"tunesmith_bfloat_pairs_{lanes}", frozenset()) for lanes in (4, 8, 16)
 }
 # AVX-512's VNNI has short vectors only with VL; processors without AVX-512 have their own.
 _FOURS_FEATURES = (frozenset({"avx512vnni", "avx512vl"}), frozenset({"avxvnni"}))
@@ -62,6 +68,8 @@ def dot_step(
         instructions = PAIRS
     elif kinds == (4, "uint8", "int8") and sums_fours(spec):
         instructions = FOURS
+    elif kinds == (2, "bfloat16", "bfloat16") and spec.llvm.multiplies_bfloats:
+        instructions = BFLOATS
     features = _features(spec)
     fitting = {
         width: name
@@ -74,8 +82,16 @@ def dot_step(
 def step_lanes(step: str) -> int:
     """Return how many sums an instruction adds to; a step of more takes several."""
     return next(
-        lanes for known in (PAIRS, FOURS) for lanes, (name, _) in known.items() if name == step
+        lanes
+        for known in (PAIRS, FOURS, BFLOATS)
+        for lanes, (name, _) in known.items()
+        if name == step
     )
+
+
+def is_of_bfloats(step: str) -> bool:
+    """Whether an instruction adds products of bfloat16 to float32."""
+    return any(name == step for name, _ in BFLOATS.values())
 
 
 def _features(spec: TargetSpec) -> frozenset[str]:

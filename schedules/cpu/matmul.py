@@ -60,12 +60,13 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     row = leading[-1] if batch > 1 else steps.fuse_loops(sch, leading)
     outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, registers)
     chunk, outer_row = steps.split_evenly(
-        sch, outer_row, _chunk_tiles(rows, tile.columns, depth, spec)
+        sch, outer_row, chunk_tiles(rows, tile.columns, depth, spec)
     )
     steps.mark_tails(sch, chunk, outer_row)
     outer_column, panel, lane = _column_tile(sch, column, tile.blocks, lanes)
+    tiles = match.extent(sch, outer_column)
     group, outer_column = steps.split_evenly(
-        sch, outer_column, _tiles_of_group(match.extent(sch, outer_column), chunk, sch, spec)
+        sch, outer_column, tiles // column_groups(tiles, chunk, sch, spec)
     )
     # Columns outside rows: a panel of the right operand stays in cache for a chunk of rows.
     sch.reorder(*matrices, group, chunk, outer_column, outer_row, inner_row, panel, lane)
@@ -83,7 +84,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     steps.unroll_tile(sch, store, depth=len(sch.get_loops(store)) - TILE_AXES)
 
 
-def _chunk_tiles(rows: int, tile_rows: int, depth: int, spec: TargetSpec) -> int:
+def chunk_tiles(rows: int, tile_rows: int, depth: int, spec: TargetSpec) -> int:
     """Tiles of rows in a chunk: rows of the left operand that take half of the L2 cache."""
     tiles = -(-rows // tile_rows)
     fitting = spec.cache.l2_bytes // 2 // (tile_rows * depth * FLOAT_BYTES)
@@ -101,11 +102,11 @@ def _column_tile(sch: s_tir.Schedule, column: Any, blocks: int, lanes: int) -> l
     return [*steps.split_evenly(sch, panels, blocks, MOST_PANELS), lane]
 
 
-def _tiles_of_group(tiles: int, chunk: Any, sch: s_tir.Schedule, spec: TargetSpec) -> int:
-    """Column tiles that a core takes together: one, more where groups read rows in chunks."""
+def column_groups(tiles: int, chunk: Any, sch: s_tir.Schedule, spec: TargetSpec) -> int:
+    """Groups of column tiles that cores share: all apart, few where groups read rows in chunks."""
     if match.extent(sch, chunk) == 1:
-        return 1
-    return tiles // steps.largest_divisor(tiles, GROUPS_FOR_EACH_CORE * spec.cores.count)
+        return tiles
+    return steps.largest_divisor(tiles, GROUPS_FOR_EACH_CORE * spec.cores.count)
 
 
 def place_pack(sch: s_tir.Schedule, pack: Any, matrices: list[Any]) -> None:

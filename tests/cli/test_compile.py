@@ -150,7 +150,7 @@ def test_stages_are_dumped(tunesmith: Tunesmith, tmp_path: Path) -> None:
         (("--shape", "x=1xbig"), "write NAME=1x3x224x224"),
         (("--no-verify", "--require-verify"), "exclude each other"),
         (("--jobs", "0"), "--jobs"),
-        (("--precision", "half"), "'half' is not one of 'float32', 'tf32', 'fp16'"),
+        (("--precision", "half"), "'half' is not one of 'float32', 'tf32', 'fp16', 'bf16'"),
         ((), "Missing option '--target'"),
     ],
 )

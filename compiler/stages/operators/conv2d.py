@@ -72,10 +72,10 @@ def packed_conv2d(
         name="conv2d",
         attrs={roles.ROLE: roles.CONV2D},
     )
-    return _unpacked(sums, sig, out_block)
+    return unpacked(sums, sig, out_block)
 
 
-def _unpacked(sums: te.Tensor, sig: Conv2dSignature, out_block: int | None) -> te.Tensor:
+def unpacked(sums: te.Tensor, sig: Conv2dSignature, out_block: int | None) -> te.Tensor:
     """``sums[N, G, O/G/L, OH, OW, L]`` in the output's own layout."""
     blocks, lanes, group_out = int(sums.shape[2]), int(sums.shape[5]), sig.group_out_channels
     out_h, out_w = sig.out_extent

@@ -102,13 +102,16 @@ def conv2d_signature(call: relax.Call, dtype: str = "float32") -> Conv2dSignatur
     )
 
 
-def padded(data: te.Tensor, pads: tuple[int, int, int, int]) -> te.Tensor:
+def padded(data: te.Tensor, pads: tuple[int, int, int, int], dtype: str | None = None) -> te.Tensor:
     """``data[N, C, H, W]`` or ``data[N, C/B, H, W, B]`` with zeros around each plane.
 
     The block has the role `PAD`. Without pads it is the data itself.
+
+    Args:
+        dtype: a type that the copy has instead of the data's; then it is one without pads, too.
     """
     top, left, bottom, right = pads
-    if not any(pads):
+    if not any(pads) and dtype is None:
         return data
     batch, channels, height, width, *block = (int(extent) for extent in data.shape)
     zero = tirx.const(0.0, str(data.dtype))
@@ -120,7 +123,7 @@ def padded(data: te.Tensor, pads: tuple[int, int, int, int]) -> te.Tensor:
             value = tirx.if_then_else(tirx.all(x >= left, x < left + width), value, zero)
         if top or bottom:
             value = tirx.if_then_else(tirx.all(y >= top, y < top + height), value, zero)
-        return value
+        return value if dtype is None else value.astype(dtype)
 
     shape = (batch, channels, height + top + bottom, width + left + right, *block)
     return te.compute(shape, element, name="pad", attrs={roles.ROLE: roles.PAD})

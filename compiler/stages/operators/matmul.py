@@ -8,11 +8,17 @@ from functools import partial
 from math import prod
 from typing import Any
 
-import numpy as np
 from tvm import relax, te, tirx
 
 from compiler.stages.constants import constant_array
+from compiler.stages.operators.bfloat_matmul import LEAST_LANES, bfloat_matmul, pack_pairs
 from compiler.stages.operators.channel_blocks import narrowest_lanes
+from compiler.stages.operators.matrix_panels import (
+    flat_index,
+    pack_right,
+    panel_count,
+    spread_index,
+)
 from schedules import roles
 
 
@@ -27,44 +33,6 @@ class MatmulSignature:
     shared_right: bool  # one right operand for the whole batch
 
 
-def panel_count(columns: int, lanes: int) -> int:
-    """Panels that hold the columns; one more where that lets a tile be two panels wide.
-
-    Up to four panels fit a tile whatever their number is, beyond that an odd one costs little.
-    """
-    panels = -(-columns // lanes)
-    return panels + 1 if panels > 4 and panels % 2 else panels
-
-
-def pack_right(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """``matrix[K, N]`` as panels ``[1, N/L, K, L]``, missing columns zero."""
-    depth, columns = matrix.shape
-    panels = panel_count(columns, lanes)
-    room = np.zeros((depth, panels * lanes), matrix.dtype)
-    room[:, :columns] = matrix
-    return np.ascontiguousarray(room.reshape(depth, panels, lanes).transpose(1, 0, 2))[np.newaxis]
-
-
-def _flat_index(indices: Sequence[Any], shape: Sequence[int]) -> Any:
-    """Row-major position of `indices` in `shape`."""
-    position: Any = 0
-    for index, extent in zip(indices, shape, strict=True):
-        position = position * extent + index
-    return position
-
-
-def _spread_index(position: Any, shape: Sequence[int]) -> list[Any]:
-    """Inverse of `_flat_index`; axes of extent 1 get the index 0."""
-    indices: list[Any] = []
-    for extent in reversed(shape):
-        if extent == 1:
-            indices.insert(0, 0)
-        else:
-            indices.insert(0, position % extent)
-            position = position // extent
-    return indices
-
-
 def _matrix_and_row(
     indices: Sequence[Any], shape: Sequence[int], sig: MatmulSignature
 ) -> tuple[Any, Any]:
@@ -74,8 +42,8 @@ def _matrix_and_row(
     tile of the output is a tile of the product.
     """
     if sig.batch == 1:
-        return 0, _flat_index(indices, shape)
-    return _flat_index(indices[:-1], shape[:-1]), indices[-1]
+        return 0, flat_index(indices, shape)
+    return flat_index(indices[:-1], shape[:-1]), indices[-1]
 
 
 def packed_matmul(
@@ -90,7 +58,7 @@ def packed_matmul(
     k = te.reduce_axis((0, sig.k), "k")
 
     def accumulate(b: Any, m: Any, panel: Any, lane: Any) -> Any:
-        row = _spread_index(b * sig.m + m, left_rows)
+        row = spread_index(b * sig.m + m, left_rows)
         right = panels[b if right_batch > 1 else 0, panel, k, lane]
         return te.sum(left[(*row, k)] * right, axis=k)
 
@@ -122,7 +90,7 @@ def matmul_with_pack(
 
     def element(b: Any, panel: Any, k: Any, lane: Any) -> Any:
         column = panel * lanes + lane
-        source = right[(*_spread_index(b, batches), k, column)]
+        source = right[(*spread_index(b, batches), k, column)]
         if sig.n == panel_count(sig.n, lanes) * lanes:
             return source
         return tirx.if_then_else(column < sig.n, source, tirx.const(0.0, str(right.dtype)))
@@ -181,8 +149,13 @@ def legalize_matmul(
     vector_lanes: int,
     otherwise: Any,
     by_scalar: bool = False,
+    bfloats: bool = False,
 ) -> relax.Expr:
-    """Lower ``relax.matmul`` to a packed kernel; `otherwise` legalizes what does not fit."""
+    """Lower ``relax.matmul`` to a packed kernel; `otherwise` legalizes what does not fit.
+
+    Args:
+        bfloats: products with constant right operands are of bfloat16.
+    """
     sig = matmul_signature(call)
     if sig is None:
         return otherwise(builder, call)
@@ -190,6 +163,10 @@ def legalize_matmul(
     left, right = call.args
     shape = tuple(int(extent) for extent in call.ty.shape.values)
     weight = constant_array(right)
+    if bfloats and weight is not None and sig.shared_right and lanes >= LEAST_LANES:
+        pairs = relax.const(pack_pairs(weight.reshape(sig.k, sig.n), lanes), "bfloat16")
+        product = partial(bfloat_matmul, out_shape=shape)
+        return builder.call_te(product, left, pairs, primfunc_name_hint="bfloat_matmul")
     if weight is not None and sig.shared_right:
         panels = relax.const(pack_right(weight.reshape(sig.k, sig.n), lanes))
         packed = partial(packed_matmul, sig=sig, out_shape=shape)
