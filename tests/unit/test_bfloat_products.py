@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from compiler.code_generation import GeneratedCode, generate_code
 from compiler.onnx_import.load import load_model
 from compiler.pipeline import compile as compile_model
 from compiler.stages.conv2d_algorithm import choose_winograd
+from compiler.stages.conv2d_forms import Conv2dForms
 from compiler.stages.conv2d_lanes import columns_in_lanes
 from compiler.target_spec import Precision, load_target, runs_here
 from compiler.tuning.store import NO_RECORDS
@@ -143,3 +145,14 @@ def test_check_of_what_cannot_run_here_is_not_run(tmp_path: Path) -> None:
     said = json.loads(made.verification_path.read_text())
     assert (said["status"], said["precision"], said["float32_limit"]) == ("not run", "bf16", 4e-2)
     assert "avx512" in said["reason"]
+
+
+def test_choices_are_of_bfloat16_and_the_default_counts_two_products_a_step(tmp_path: Path) -> None:
+    forms = Conv2dForms(spec=SPEC.with_cores(1), exact=False, arena_bytes=LARGE)
+    bfloats = replace(forms, bfloats=True)
+    few, narrow = signatures.conv2d(32, 32, 28), signatures.conv2d(32, 8, 32)
+    assert [one.default(few).algorithm for one in (forms, bfloats)] == ["winograd", "direct"]
+    assert [one.default(narrow).algorithm for one in (forms, bfloats)] == ["columns", "direct"]
+    code = generated(conv_net_model(size=32), tmp_path)
+    texts = [one.signature for one in code.decisions if one.signature.startswith("conv2d")]
+    assert texts and all(text.startswith("conv2d bfloat16 ") for text in texts)
