@@ -20,11 +20,12 @@ from typing import Any
 import click
 
 from compiler.commands.output import progress_reporter
-from compiler.measure.bench import PEERS, bench
+from compiler.measure.bench import bench
 from compiler.measure.bench_result import BenchResult
 from compiler.measure.profile import profile
 from compiler.pipeline import compile as compile_model
 
+PEERS = ("onnxruntime", "openvino")
 RESULTS = Path(__file__).resolve().parent / "results"
 PEAK_TARGETS = ("host", "x86-64-v3")
 # Operators by the first word of their ONNX name; depthwise convolutions are bound by memory.

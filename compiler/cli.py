@@ -30,7 +30,7 @@ VERBS = {
     "verify": "Compare a compiled library with onnxruntime.",
     "bench": "Time models beside onnxruntime and OpenVINO.",
     "profile": "Time each kernel of a compiled library against the machine's peak.",
-    "tune": "Search faster schedules for a model's kernels, and keep them as records.",
+    "tune": "Search faster schedules for a model's kernels and keep them.",
     "logs": "List, check, merge and exchange tuning records.",
     "farm": "Show the boards that a tracker has.",
     "quantize": "Make a float ONNX file compute in 8-bit integers.",

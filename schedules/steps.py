@@ -106,7 +106,12 @@ def flatten_axes(sch: s_tir.Schedule, block: Any, first: int, count: int) -> Non
 def split_drawn(sch: s_tir.Schedule, loop: Any, tile: int, most: int) -> list[Any]:
     """Split a loop by a tile that is drawn, `tile` by default; the last tile may be smaller."""
     extent = match.extent(sch, loop)
-    candidates = list(range(1, min(extent, max(tile, most)) + 1))
+    return split_among(sch, loop, tile, range(1, min(extent, max(tile, most)) + 1))
+
+
+def split_among(sch: s_tir.Schedule, loop: Any, tile: int, tiles: Sequence[int]) -> list[Any]:
+    """Split a loop by one of the tiles that is drawn, `tile` by default."""
+    candidates = list(tiles)
     drawn = sch.sample_categorical(
         candidates, [1.0 / len(candidates)] * len(candidates), decision=candidates.index(tile)
     )

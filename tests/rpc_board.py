@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from compiler.board_address import BoardAddress
+from compiler.runners.tracker import ask_tracker
 
 # What `python -m tvm.exec.rpc_server` and `rpc_tracker` start, without the second process and the
 # second import of TVM that they take.
@@ -101,6 +103,25 @@ def start_server(folder: Path, tracker: str = "", key: str = "") -> BoardProcess
 
 def start_tracker(folder: Path) -> BoardProcess:
     return BoardProcess(folder / "tracker.log", _TRACKER)
+
+
+@contextlib.contextmanager
+def start_boards(
+    folder: Path, tracker: BoardProcess, key: str, count: int
+) -> Iterator[list[BoardProcess]]:
+    """So many servers of one key, once the tracker knows them all."""
+    places = [folder / f"{key}-{number}" for number in range(count)]
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(count) as pool:
+        for place in places:
+            place.mkdir()
+        started = list(pool.map(lambda place: start_server(place, tracker.endpoint, key), places))
+        for server in started:
+            stack.enter_context(server)
+        end = time.monotonic() + _START_TIMEOUT_S
+        while ask_tracker(tracker.endpoint, 5).boards(key) < count:
+            assert time.monotonic() < end, "the boards did not register"
+            time.sleep(0.05)
+        yield started
 
 
 def at(server: BoardProcess, timeout_s: int = 20) -> BoardAddress:

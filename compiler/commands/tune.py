@@ -80,6 +80,12 @@ def _time(_context: click.Context, _parameter: click.Parameter, text: str | None
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes that build.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @click.option(
+    "--choices/--no-choices",
+    default=True,
+    show_default=True,
+    help="First search algorithms and layouts of operators.",
+)
+@click.option(
     "--acceptance/--no-acceptance",
     default=True,
     show_default=True,

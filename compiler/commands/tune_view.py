@@ -12,6 +12,7 @@ import click
 
 from compiler.commands.output import print_table
 from compiler.tuner.events import (
+    ChoiceTried,
     Event,
     Finished,
     Judged,
@@ -66,6 +67,8 @@ class View:
                 self._unit = event.unit
                 self._seconds = None if self._seconds is None else self._seconds - event.spent_s
                 self._say(f"{event.tasks} kernels of {event.model} on {event.conditions}")
+            case ChoiceTried():
+                self._say(_choice(event))
             case TaskStarted():
                 self._rows[event.kernel] = _Row(event)
             case TrialEnded():
@@ -135,7 +138,7 @@ class _Row:
 
     def take(self, event: TrialEnded) -> bool:
         """Return whether this trial is the best so far."""
-        improved = event.best is not None and (self._best is None or event.best < self._best)
+        improved = event.value is not None and event.value == event.best
         self._default, self._best = event.default, event.best
         self._trials += event.outcome == "passed"
         self._failed += event.outcome != "passed"
@@ -160,6 +163,13 @@ def figure(value: float, unit: Unit) -> str:
     if unit == "instructions":
         return f"{value:,.0f} instructions"
     return f"{value:,.1f} us" if value >= 10 else f"{value:.3f} us"
+
+
+def _choice(event: ChoiceTried) -> str:
+    if event.value is None or event.default is None:
+        return f"{event.signature}: {event.choice}: {event.outcome}"
+    kept = "kept" if event.is_gain else "not kept"
+    return f"{event.signature}: {event.choice}: {event.default / event.value:.2f} times, {kept}"
 
 
 def _ended(event: TaskEnded) -> str:

@@ -55,6 +55,7 @@ class Rounding:
     zero: int
     low: int
     high: int
+    fits: bool = False  # the value fits 32 bits
 
     @property
     def numbers(self) -> tuple[int, int, int]:
@@ -64,6 +65,7 @@ class Rounding:
 def match_rounding(node: Any) -> Rounding | None:
     """What ``reinterpret(max(min(value, high), low) + MAGIC) - (MAGIC_BITS - zero)`` is.
 
+    Of a value that fits 32 bits, ``min(max(value, low), high)`` stands there.
     Of vectors, too, whose constants are the same in all lanes.
     """
     bits = getattr(node, "a", None)
@@ -74,14 +76,17 @@ def match_rounding(node: Any) -> Rounding | None:
         return None
     if not isinstance(total, tirx.Add) or not _is_float(_of_all_lanes(total.b), MAGIC):
         return None
-    upper = total.a.a if isinstance(total.a, tirx.Max) else None
-    if not isinstance(upper, tirx.Min):
+    fits = isinstance(total.a, tirx.Min)
+    kinds = (tirx.Min, tirx.Max) if fits else (tirx.Max, tirx.Min)
+    if not isinstance(total.a, kinds[0]) or not isinstance(total.a.a, kinds[1]):
         return None
-    low, high = _of_all_lanes(total.a.b), _of_all_lanes(upper.b)
+    low, high = (_of_all_lanes(clip.b) for clip in (total.a, total.a.a))
+    if fits:
+        low, high = high, low
     if not all(isinstance(bound, tirx.FloatImm) and _is_whole(bound) for bound in (low, high)):
         return None
     zero = MAGIC_BITS - int(offset)
-    return Rounding(upper.a, zero, int(low.value) + zero, int(high.value) + zero)
+    return Rounding(total.a.a.a, zero, int(low.value) + zero, int(high.value) + zero, fits)
 
 
 def _of_all_lanes(node: Any) -> Any:

@@ -27,7 +27,8 @@ def pack_rounded(func: PrimFunc, *, by_halves: bool = False) -> PrimFunc:
 
     before: small(reinterpret(clip(x, low, high) + MAGIC) - (MAGIC_BITS - zero))
     after:  small(clip(add_saturating(int16(clip(lrint(min(x, high)), int16)), zero), small)),
-            the outer clip by the lower bound if that is above the type's
+            the outer clip by the lower bound if that is above the type's; of an x that fits 32 bits
+            the upper bound is taken there, too
 
     before: int32(small(reinterpret(clip(x, low, high) + MAGIC) - (MAGIC_BITS - zero)))
     after:  lrint(clip(x, low, high)) + zero
@@ -70,12 +71,15 @@ def _packed(cast: Any, by_halves: bool) -> _Made | None:
     small, lanes = _element(cast), int(cast.ty.dtype.lanes)
 
     def build(value: Any) -> Any:
-        numbers = _whole(tirx.Min(value, _float(found.high - found.zero, lanes)))
+        most = _float(found.high - found.zero, lanes)
+        numbers = _whole(value if found.fits else tirx.Min(value, most))
         halves = by_halves and lanes == PACKED_LANES
         words = _words_by_halves(numbers) if halves else _narrowed(numbers, "int16")
         if found.zero:
             zero = _integer(found.zero, f"int16x{lanes}")
             words = tirx.call_llvm_pure_intrin(f"int16x{lanes}", "llvm.sadd.sat", words, zero)
+        if found.fits and found.high < _BOUNDS[small][1]:
+            words = tirx.Min(words, _integer(found.high, f"int16x{lanes}"))
         if halves:
             return _bytes_in_order(words, small, low=found.low)
         return _narrowed(words, small, low=found.low)

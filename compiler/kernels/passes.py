@@ -27,6 +27,7 @@ from compiler.kernels.scalable_integer_sums import (
 )
 from compiler.kernels.scalable_sums import call_half_sums, call_sums
 from compiler.kernels.scalable_vectors import vectorize_scalable
+from compiler.kernels.started_sums import start_sums
 from compiler.kernels.vector_tails import split_vector_tails
 from compiler.tvm_target import is_avx2, is_x86, widens_halves
 
@@ -98,6 +99,7 @@ def lower_to_loops(
         blocks.RenormalizeSplitPattern(),
         tir.StmtSimplify(),
         tir.RemoveNoOp(),
+        *([_pass(start_sums)] if vectors and is_x86(target) else []),
         blocks.RewriteUnsafeSelect(),
         tir.CommonSubexprElim(),
     ]

@@ -16,7 +16,7 @@ from compiler.onnx_import.model import Model, Weights
 from compiler.onnx_import.support import require_supported
 from compiler.program import ELEMENT_BYTES
 from compiler.target_spec import Precision, TargetSpec, load_target
-from compiler.tuner.graph_tasks import constant_of
+from compiler.tuner.graph_tasks import graph_tasks
 from compiler.tuner.trial import TuningTask
 from compiler.tuning.target_key import TargetKey, target_key
 
@@ -145,8 +145,9 @@ def list_kernels(
         model = load_model(Path(model), shapes=shapes or {}, values=values or {})
     require_supported(model)
     way = _way(model, target, threads, exact=exact, precision=precision)
-    workloads = lower_graph(way.lowering, model, way.spec, None, lambda _: None).workloads
-    found = [_of_program(name, workloads, way) for name in workloads.functions]
+    graph = lower_graph(way.lowering, model, way.spec, None, lambda _: None)
+    operators = {call.kernel: call.operator for call in graph.workloads.program.calls}
+    found = [_kernel(task, way, operators[task.kernel]) for task in graph_tasks(graph)]
     return KernelList(sorted(found, key=lambda one: (-one.task.macs * one.task.calls, one.name)))
 
 
@@ -174,17 +175,20 @@ def single_kernel(
             why=f"a {type(func).__name__} was given",
             fix="give one of compiler.list_kernels(MODEL), or a PrimFunc of TVM's",
         )
+    from compiler.scheduling import workload_hash
+
     way = _way(_NoModel(), target, threads, exact=False, precision="float32")
     input_count = len(func.params) - output_count
-    return _kernel(
-        "kernel",
-        func,
-        way,
+    task = TuningTask(
+        kernel="kernel",
+        workload=workload_hash(func),
+        func=func,
         input_count=input_count,
         calls=1,
         macs=macs,
         constants=(None,) * input_count,
     )
+    return _kernel(task, way, operator="")
 
 
 def _way(
@@ -209,28 +213,13 @@ def _way(
     return _Way(key=key, spec=spec, lowering=lowering, precision=precision)
 
 
-def _of_program(name: str, workloads: Any, way: _Way) -> Kernel:
-    program = workloads.program
-    calls = [call for call in program.calls if call.kernel == name]
-    return _kernel(
-        name,
-        workloads.functions[name],
-        way,
-        operator=calls[0].operator,
-        input_count=workloads.input_counts[name],
-        calls=len(calls),
-        macs=calls[0].macs,
-        constants=tuple(constant_of(program, value) for value in calls[0].inputs),
-    )
+def _kernel(task: TuningTask, way: _Way, operator: str) -> Kernel:
+    """The kernel with the rule that takes it."""
+    from compiler.scheduling import schedule_kernel  # TVM takes a second to import
 
-
-def _kernel(name: str, func: Any, way: _Way, *, operator: str = "", **facts: Any) -> Kernel:
-    """The kernel with the rule that takes it. `facts` are further ones of the task."""
-    from compiler.scheduling import schedule_kernel, workload_hash  # TVM takes a second to import
-
-    task = TuningTask(kernel=name, workload=workload_hash(func), func=func, **facts)
+    rules = way.lowering.rules
     outcome = schedule_kernel(
-        name, func, task.input_count, way.spec, given_rules=way.lowering.rules
+        task.kernel, task.func, task.input_count, way.spec, given_rules=rules
     ).outcome
     return Kernel(
         task=task,

@@ -42,8 +42,10 @@ class ChoiceSearch:
     """What a search is for, and how times are got.
 
     `time_of` gives the time of one call of a kernel: of its best known schedule, else measured with
-    the default one; infinite if it cannot be built or gives wrong numbers. Kernels of a choice that
-    seems to gain are asked for a second time, and so are those of the default.
+    the default one; infinite if it cannot be built or gives wrong numbers. Constants must come from
+    where they are in a run of the whole model: weights that a repeated call finds in cache make
+    Winograd look faster than it is. Kernels of a choice that seems to gain are asked for a second
+    time, and so are those of the default.
     """
 
     model: Model

@@ -11,6 +11,21 @@ from compiler.tuning.record import Outcome, Unit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceTried:
+    """Another algorithm or layout of an operator: what the kernels take that it changes."""
+
+    kind: ClassVar[str] = "choice"
+
+    signature: str
+    choice: str
+    outcome: Outcome
+    value: float | None  # of all changed kernels, in the runner's unit
+    default: float | None
+    operators: int
+    is_gain: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
     """The tasks are known; the first trials begin."""
 
@@ -135,7 +150,17 @@ class Finished:
     rank_correlation: float | None
 
 
-Event = Started | TaskStarted | Seeded | TrialEnded | ModelTrained | TaskEnded | Judged | Finished
+Event = (
+    ChoiceTried
+    | Started
+    | TaskStarted
+    | Seeded
+    | TrialEnded
+    | ModelTrained
+    | TaskEnded
+    | Judged
+    | Finished
+)
 Listener = Callable[[Event], None]
 
 

@@ -15,17 +15,20 @@ from compiler.tuner.trial import TuningTask
 def graph_tasks(graph: LoweredGraph) -> tuple[TuningTask, ...]:
     """Return a task for each workload of the graph, in the order of their first calls."""
     workloads = graph.workloads
+    stored = sum(array.nbytes for array in workloads.program.constants.values())
     functions: Mapping[str, Any] = workloads.functions
     return tuple(
-        _task(name, func, workloads.input_counts[name], workloads.program)
+        _task(name, func, workloads.input_counts[name], workloads.program, stored)
         for name, func in functions.items()
     )
 
 
-def _task(name: str, func: Any, input_count: int, program: Program) -> TuningTask:
+def _task(name: str, func: Any, input_count: int, program: Program, stored: int) -> TuningTask:
     from compiler.scheduling import workload_hash
 
     calls = [call for call in program.calls if call.kernel == name]
+    constants = tuple(constant_of(program, value) for value in calls[0].inputs)
+    own = sum(array.nbytes for array in constants if array is not None)
     return TuningTask(
         kernel=name,
         workload=workload_hash(func),
@@ -33,7 +36,8 @@ def _task(name: str, func: Any, input_count: int, program: Program) -> TuningTas
         input_count=input_count,
         calls=len(calls),
         macs=calls[0].macs,
-        constants=tuple(constant_of(program, value) for value in calls[0].inputs),
+        constants=constants,
+        other_constant_bytes=max(0, stored - own),
     )
 
 

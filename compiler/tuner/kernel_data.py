@@ -99,6 +99,8 @@ class KernelDataSource:
             expected=shapes,
             tolerance=1e-4 if self._precision == "float32" else _ROUNDED_TOLERANCE,
             macs=task.macs,
+            constants=tuple(i for i, array in enumerate(task.constants) if array is not None),
+            other_constant_bytes=task.other_constant_bytes,
         )
         try:
             return replace(data, expected=self._computed(task, data))

@@ -13,7 +13,7 @@ import numpy as np
 
 from compiler.tuner.agreement import disagreement
 from compiler.tuner.guarded_memory import GuardedMemory
-from compiler.tuner.repeats import REPEAT_S, TOTAL_S, Repeat, calls_of_a_repeat, is_enough
+from compiler.tuner.repeats import REPEAT_S, TOTAL_S, Repeat, is_enough
 from compiler.tuner.trial import KernelData, Measured
 from compiler.tuner.trial_request import (
     CloseRequest,
@@ -53,6 +53,10 @@ class _Phase(ctypes.Structure):
     _fields_ = (("function", ctypes.c_void_p), ("extent", ctypes.c_int32))
 
 
+class _Memory(ctypes.Structure):
+    _fields_ = (("start", ctypes.c_void_p), ("bytes", ctypes.c_int64))
+
+
 class _Kernel(ctypes.Structure):
     _fields_ = (
         ("call", ctypes.c_void_p),
@@ -61,6 +65,10 @@ class _Kernel(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("pointers", ctypes.POINTER(ctypes.POINTER(ctypes.c_void_p))),
         ("pool", ctypes.c_void_p),
+        ("others", ctypes.c_void_p),
+        ("other_bytes", ctypes.c_int64),
+        ("blocks", ctypes.POINTER(_Memory)),
+        ("block_count", ctypes.c_int32),
     )
 
 
@@ -71,12 +79,23 @@ class _Repeat(ctypes.Structure):
 class _Operands:
     """Inputs of a task in memory, and what its outputs should be."""
 
-    def __init__(self, harness: ctypes.CDLL, data: KernelData) -> None:
+    def __init__(self, harness: ctypes.CDLL, data: KernelData, other_bytes: int = 0) -> None:
+        """Lay them out.
+
+        Args:
+            other_bytes: of the model's other constants, read between two calls that are timed.
+        """
         self.data = data
+        self.others = np.ones(other_bytes, np.uint8)  # not zeros: those would share one page
         self.memory = GuardedMemory(harness, [array.nbytes for array in data.inputs])
         for position, array in enumerate(data.inputs):
             self.memory.array(position)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         self._before = self.memory.content.copy()
+
+    def activations(self) -> list[np.ndarray]:
+        """Inputs that another kernel has just written when this one is called: [bytes] of uint8."""
+        count = len(self.data.inputs)
+        return [self.memory.array(i) for i in range(count) if i not in self.data.constants]
 
     def restore(self) -> bool:
         """Make inputs what they were; say whether they were something else."""
@@ -94,6 +113,7 @@ def _read(stored: StoredData) -> KernelData:
         inputs=tuple(inputs),
         expected=tuple(outputs),
         tolerance=stored.tolerance,
+        constants=stored.constants,
     )
 
 
@@ -139,6 +159,10 @@ class _Trial:
             *(ctypes.cast(one, ctypes.POINTER(ctypes.c_void_p)) for one in self._pointers)
         )
         self._table = table
+        written = [*operands.activations(), self.memory.content]
+        self._blocks = (_Memory * len(written))(
+            *(_Memory(block.ctypes.data, block.nbytes) for block in written)
+        )
         self._kernel = _Kernel(
             call=ctypes.cast(self.library["trial_call"], ctypes.c_void_p),
             phases=self._phases,
@@ -146,6 +170,10 @@ class _Trial:
             threads=workers,
             pointers=table,
             pool=pool,
+            others=operands.others.ctypes.data,
+            other_bytes=operands.others.nbytes,
+            blocks=self._blocks,
+            block_count=len(self._blocks),
         )
 
     def check(self) -> str:
@@ -246,11 +274,10 @@ class _Bench:
 
     def measure(self, request: MeasureRequest) -> tuple[Repeat, ...]:
         trial = self._trials[request.number]
-        calls = calls_of_a_repeat(request.call_s)
         found: list[Repeat] = []
         end = time.monotonic() + TOTAL_S
         while not is_enough(found, time_is_up=time.monotonic() > end):
-            found += trial.repeats(calls, 1)
+            found += trial.repeats(request.calls, 1)
         return tuple(found)
 
     def close(self, request: CloseRequest) -> Measured | None:
@@ -262,7 +289,7 @@ class _Bench:
     def _operands(self, stored: StoredData) -> _Operands:
         key = str(stored.folder)
         if key not in self._data:
-            self._data[key] = _Operands(self._harness, _read(stored))
+            self._data[key] = _Operands(self._harness, _read(stored), stored.other_bytes)
             if len(self._data) > _KEPT_DATA:  # opened kernels are of one task, the newest
                 _, oldest = self._data.popitem(last=False)
                 oldest.memory.free()

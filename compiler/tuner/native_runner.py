@@ -48,6 +48,8 @@ class TrialError(Exception):
         self.measured = measured
 
 
+# Between the second cache and the last one of today's processors, and more than the last one.
+_LEAST_BYTES, _MOST_OTHER_BYTES = 1 << 19, 48 << 20
 _MODULE = "compiler.tuner.measure_worker"
 
 
@@ -85,7 +87,8 @@ class NativeRunner(TrialRunner):
         pinned = f" on processors {', '.join(map(str, self._cpus))}" if self._cpus else ""
         return (
             f"{machine.cpu}, {machine.system}; {threads}{pinned}; one kernel again and again, "
-            f"caches as it leaves them; repeats of at least {REPEAT_S * 1e3:g} ms"
+            f"repeats of at least {REPEAT_S * 1e3:g} ms; where other constants of the model fill "
+            "caches, they are read before each call, and repeats are one call"
         )
 
     @property
@@ -164,7 +167,8 @@ class NativeRunner(TrialRunner):
         opened: Opened = self._ask(request, deadline)
         if opened.failure is not None:
             return opened.failure
-        measure = MeasureRequest(number=opened.number, call_s=opened.call_s)
+        calls = _calls(opened, request.data)
+        measure = MeasureRequest(number=opened.number, calls=calls)
         repeats: tuple[Repeat, ...] = self._ask(measure, deadline)
         failure: Measured | None = self._ask(CloseRequest(number=opened.number), deadline)
         return failure or _passed(repeats)
@@ -184,7 +188,7 @@ class NativeRunner(TrialRunner):
                 opened[number] = one
             for _ in range(max(rounds, FEWEST)):
                 for number, one in opened.items():
-                    calls = calls_of_a_repeat(one.call_s)
+                    calls = _calls(one, requests[number].data)
                     repeat = RepeatRequest(number=one.number, calls=calls, count=1)
                     taken[number] += self._ask(repeat)
             for number, one in list(opened.items()):
@@ -242,6 +246,8 @@ class NativeRunner(TrialRunner):
                 input_count=len(data.inputs),
                 output_count=len(data.expected),
                 tolerance=data.tolerance,
+                constants=data.constants,
+                other_bytes=_other_bytes(data),
             )
         return self._stored[data.key]
 
@@ -269,6 +275,21 @@ class NativeRunner(TrialRunner):
                 why=f"the process that runs them does not start: {cause}",
                 fix="check that there is memory and that programs may run from TMPDIR",
             ) from cause
+
+
+def _other_bytes(data: KernelData) -> int:
+    """Bytes to read between two calls: 0 where the model's constants stay in the second cache.
+
+    Between two calls of a kernel a run reads those of all others. What is more than the last cache
+    holds makes no difference.
+    """
+    own = sum(data.inputs[position].nbytes for position in data.constants)
+    total = own + data.other_constant_bytes
+    return min(data.other_constant_bytes, _MOST_OTHER_BYTES) if total > _LEAST_BYTES else 0
+
+
+def _calls(opened: Opened, data: StoredData) -> int:
+    return 1 if data.other_bytes else calls_of_a_repeat(opened.call_s)
 
 
 def _passed(repeats: Sequence[Repeat]) -> Measured:

@@ -30,15 +30,31 @@ def calls_of_a_repeat(call_s: float) -> int:
 
 def is_enough(repeats: Sequence[Repeat], *, time_is_up: bool) -> bool:
     """Whether more repeats would hardly change the median."""
-    times = [repeat.us for repeat in kept(repeats)]
     if len(repeats) < FEWEST or (len(repeats) < _USUAL and not time_is_up):
         return False
     if time_is_up or len(repeats) >= _MOST:
         return True
-    return len(times) >= _USUAL and median(times) <= (1 + _SPREAD) * min(times)
+    undisturbed = _undisturbed(repeats)
+    return len(undisturbed) >= _USUAL and _agree(undisturbed)
 
 
 def kept(repeats: Sequence[Repeat]) -> Sequence[Repeat]:
-    """Return those that nothing disturbed, if they are at least three, else all."""
-    undisturbed = [repeat for repeat in repeats if repeat.undisturbed]
-    return undisturbed if len(undisturbed) >= FEWEST else repeats
+    """Return the repeats that count: what disturbs a kernel only makes it slower.
+
+    Those in which the processor was taken away do not if there are others; of repeats that do not
+    agree the slower half does not. At least three are left.
+    """
+    undisturbed = _undisturbed(repeats)
+    found = undisturbed if len(undisturbed) >= FEWEST else repeats
+    if _agree(found):
+        return found
+    return sorted(found, key=lambda repeat: repeat.us)[: max(FEWEST, len(found) // 2)]
+
+
+def _undisturbed(repeats: Sequence[Repeat]) -> list[Repeat]:
+    return [repeat for repeat in repeats if repeat.undisturbed]
+
+
+def _agree(repeats: Sequence[Repeat]) -> bool:
+    times = [repeat.us for repeat in repeats]
+    return median(times) <= (1 + _SPREAD) * min(times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,7 +57,7 @@ class RpcRunner(ClosedOnExit):
         self._address = BoardAddress(tracker=tracker, device_key=key, timeout_s=timeout_s)
         self.slots = _registered(ask_tracker(tracker, timeout_s), key)
         self._change = Condition()  # guards all that follows
-        self._free: list[TrialBoard] = []
+        self._free: deque[TrialBoard] = deque()
         self._alive: dict[TrialBoard, str] = {}  # with their names
         self._opening = self.slots
         self._lost: list[str] = []
@@ -185,7 +186,7 @@ class RpcRunner(ClosedOnExit):
                 if self._is_closed or not (self._alive or self._opening):
                     raise self._none_left()
                 self._change.wait()
-            return self._free.pop()
+            return self._free.popleft()  # in turn: all are in use, and one that is lost shows
 
     def _give_back(self, board: TrialBoard) -> None:
         with self._change:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compiler.tuner.cost_model import CostModel
-from compiler.tuner.events import Event, Finished, Judged, Listener, Started, TaskEnded
+from compiler.tuner.events import ChoiceTried, Event, Finished, Judged, Listener, Started, TaskEnded
 from compiler.tuner.result import TuningResult
 from compiler.tuner.run_state import NOTHING_SPENT, Spent, forget, read_spent, run_file, write_spent
 from compiler.tuner.session import SessionOptions, TuningSession
@@ -38,6 +38,8 @@ class TuneOptions:
     resume: bool = False
     jobs: int | None = None
     began: float = field(default_factory=time.monotonic)
+    trials_before: int = 0  # of this run, before its tasks were known: of choices
+    failed_before: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +62,10 @@ def run(
     options: TuneOptions,
     listener: Listener,
     stop: threading.Event | None = None,
+    events_before: Sequence[Event] = (),
 ) -> TuningResult:
     """Tune tasks that are known, with what builds and measures at hand."""
-    events: list[Event] = []
+    events = list(events_before)
 
     def tell(event: Event) -> None:
         events.append(event)
@@ -106,8 +109,17 @@ def run(
                 keep_spent=lambda now: write_spent(state, now),
             )
             finished = session.run()
+    trials = finished.trials + options.trials_before
+    finished = replace(
+        finished,
+        trials=trials,
+        failed=finished.failed + options.failed_before,
+        seconds_per_trial=finished.elapsed_s / trials if trials else None,
+    )
     ended = [event for event in events if isinstance(event, TaskEnded)]
-    is_changed = not all(one.is_default for one in ended)
+    is_changed = not all(one.is_default for one in ended) or any(
+        isinstance(event, ChoiceTried) and event.is_gain for event in events
+    )
     _judge(bench, options, finished, spent, stop, tell, is_changed)
     if not stop.is_set():
         forget(state)
@@ -125,7 +137,11 @@ def _session_options(options: TuneOptions, bench: Bench, spent: Spent) -> Sessio
         stop_gain=options.stop_gain,
         seed=options.seed,
         depth=bench.depth,
-        spent=spent,
+        spent=replace(
+            spent,
+            trials=spent.trials + options.trials_before,
+            failed=spent.failed + options.failed_before,
+        ),
         began=options.began,
     )
 

@@ -24,6 +24,7 @@ class TuningTask:
     calls: int  # of one run of the model
     macs: int  # of one call
     constants: tuple[np.ndarray | None, ...]  # of a call, by input; None: computed at run time
+    other_constant_bytes: int = 0  # of the model: what a run reads between two calls of this one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,8 @@ class KernelData:
     expected: tuple[np.ndarray, ...]
     tolerance: float = 1e-4
     macs: int = 0  # of one call; with the bytes, whether a session gives it to several threads
+    constants: tuple[int, ...] = ()  # positions of inputs that are stored in the library
+    other_constant_bytes: int = 0  # as of the task
     note: str = ""  # where `expected` comes from, if not from the kernel without a schedule
 
 

@@ -25,8 +25,18 @@ class TrialLog:
 
     def write(self, candidate: Candidate, trial: Built | Measured) -> ScheduleRecord:
         """Append how a candidate went; when this returns, it is on the disk."""
+        return self.append(self.record(candidate, trial))
+
+    def append(self, record: ScheduleRecord) -> ScheduleRecord:
+        """Write a record to the disk."""
+        with self._lock:
+            self.writer.append(record)
+        return record
+
+    def record(self, candidate: Candidate, trial: Built | Measured) -> ScheduleRecord:
+        """Return how a candidate went, without writing it."""
         values = trial.values if isinstance(trial, Measured) else ()
-        return self._append(
+        return self._record(
             candidate.task, candidate.trace, candidate.rule, values, trial.outcome, trial.reason
         )
 
@@ -38,7 +48,7 @@ class TrialLog:
         Args:
             reference: what the default took, if this one may be used instead of it, or is it.
         """
-        return self._append(
+        record = self._record(
             task,
             tried.trace,
             tried.rule,
@@ -47,8 +57,9 @@ class TrialLog:
             measured.reason,
             reference,
         )
+        return self.append(record)
 
-    def _append(
+    def _record(
         self,
         task: TuningTask,
         trace: list[object],
@@ -58,7 +69,7 @@ class TrialLog:
         reason: str,
         reference: float | None = None,
     ) -> ScheduleRecord:
-        record = ScheduleRecord(
+        return ScheduleRecord(
             target=self.key,
             workload=task.workload,
             kernel=task.kernel,
@@ -74,9 +85,6 @@ class TrialLog:
                 reference=reference,
             ),
         )
-        with self._lock:
-            self.writer.append(record)
-        return record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,8 @@ class StoredData:
     input_count: int
     output_count: int
     tolerance: float
+    constants: tuple[int, ...]
+    other_bytes: int  # read between two calls that are timed; 0: calls follow one another
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +78,7 @@ class MeasureRequest:
     """Measure an opened kernel until its times agree: answered by a tuple of `Repeat`."""
 
     number: int
-    call_s: float
+    calls: int  # of each repeat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,11 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from compiler.code_generation import choices_of
+from compiler.families import family_build
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
+from compiler.onnx_import.support import require_supported
 from compiler.precision import require_precision
 from compiler.target_spec import Precision, TargetSpec, load_target
-from compiler.tuner.events import Listener
+from compiler.tuner.choice_phase import choice_phase
+from compiler.tuner.events import Event, Listener
 from compiler.tuner.judge import judge
 from compiler.tuner.open_trials import RunnerOptions, open_builder, open_runner
 from compiler.tuner.placement import Placement, anywhere, on, place
@@ -23,7 +26,7 @@ from compiler.tuner.run import Bench, TuneOptions, run
 from compiler.tuner.tasks import tuning_tasks
 from compiler.tuner.trial import TrialRunner
 from compiler.tuning.store import NO_RECORDS, read_records
-from compiler.tuning.target_key import target_key
+from compiler.tuning.target_key import TargetKey, target_key
 
 Report = Callable[[str], None]
 
@@ -46,6 +49,7 @@ def tune(
     jobs: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    choices: bool = True,
     acceptance: bool = True,
     listener: Listener = lambda _: None,
     report: Report = lambda _: None,
@@ -66,6 +70,8 @@ def tune(
         seed: of what is drawn: operands and candidates.
         resume: count what an interrupted run of the same kernels had spent. Its records, and all
             others of this target, are known with or without.
+        choices: first search algorithms and layouts of operators, in a quarter of the time (or
+            trials); not if only some kernels are tuned.
         acceptance: at the end run the whole model with the records and without, in turns, and
             reject records that make it slower.
         listener: called with each event.
@@ -91,6 +97,7 @@ def tune(
     if not isinstance(model, Model):
         report("load")
         model = load_model(Path(model), shapes=shapes or {}, values=values or {})
+    stop = stop or threading.Event()
     with ExitStack() as stack:
         # Before the model is lowered: a runner that is missing should be said at once.
         measures = stack.enter_context(
@@ -99,28 +106,69 @@ def tune(
         if measures.name != "native":
             placement = anywhere()
         stack.enter_context(on(placement.building))
+        session_spec = spec.with_cores(threads)
+        bench = _open_bench(
+            stack, session_spec, measures, placement, options, exact=exact, precision=precision
+        )
+        if acceptance:
+            judges = partial(judge, model, spec, logs, key, placement, exact, precision)
+            bench = replace(bench, judge=judges)
+        events: list[Event] = []
+        if choices and kernels == "*":
+            tell = _both(events.append, listener)
+            options = _with_choices(
+                model, session_spec, key, logs, bench, options, exact, precision, stop, tell, report
+            )
         found = tuning_tasks(
             model,
-            spec.with_cores(threads),
+            session_spec,
             exact=exact,
             precision=precision,
             kernels=kernels,
             choices=choices_of(read_records(logs, key) if logs.is_dir() else NO_RECORDS),
             report=report,
         )
-        bench = _open_bench(
-            stack,
-            spec.with_cores(threads),
-            measures,
-            placement,
-            options,
-            exact=exact,
-            precision=precision,
-        )
-        if acceptance:
-            judges = partial(judge, model, spec, logs, key, placement, exact, precision)
-            bench = replace(bench, judge=judges)
-        return run(model.name, found, key, logs, bench, options, listener, stop)
+        return run(model.name, found, key, logs, bench, options, listener, stop, events)
+
+
+def _with_choices(
+    model: Model,
+    spec: TargetSpec,
+    key: TargetKey,
+    logs: Path,
+    bench: Bench,
+    options: TuneOptions,
+    exact: bool,
+    precision: Precision,
+    stop: threading.Event,
+    tell: Listener,
+    report: Report,
+) -> TuneOptions:
+    """Search choices of operators; return the options with the trials that this took."""
+    require_supported(model)
+    lowering, spec = family_build(spec).lowering(model, spec, exact=exact, precision=precision)
+    tried, failed = choice_phase(
+        model,
+        lowering,
+        spec,
+        key,
+        logs,
+        bench,
+        seconds=options.seconds,
+        trials=options.trials,
+        stop=stop,
+        tell=tell,
+        report=report,
+    )
+    return replace(options, trials_before=tried, failed_before=failed)
+
+
+def _both(first: Listener, second: Listener) -> Listener:
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
 
 
 def _open_bench(

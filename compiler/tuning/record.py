@@ -199,7 +199,11 @@ def _id(record: Record) -> str:
 
 
 def _content(record: Record) -> dict[str, Any]:
-    return {"kind": record.kind, "schema_version": record.schema_version, **asdict(record)}
+    content = {"kind": record.kind, "schema_version": record.schema_version, **asdict(record)}
+    # Left out where there is none: ids of records that were written before it was known stay.
+    if content.get("measurement", {}).get("reference", 0.0) is None:
+        del content["measurement"]["reference"]
+    return content
 
 
 def to_line(record: Record) -> str:

@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_scalar_tile, choose_tile
+from schedules.cpu.register_tile import BLOCK_TILES, choose_scalar_tile, choose_tile
 from schedules.fused import FusedSum, fused_sum
 
 
@@ -39,13 +39,13 @@ def _schedule(kernel: FusedSum, pad: Any, spec: TargetSpec) -> None:
     store = sch.cache_write(conv, 0, "local")
     batch, channel, row, column = sch.get_loops(epilogue)
     group, channel = sch.split(channel, factors=[groups, None])
-    chunk, row = sch.split(row, factors=[None, _chunk_rows(kernel, rows, spec)])
+    chunk, row = steps.split_evenly(sch, row, _chunk_rows(kernel, rows, spec))
     sch.reorder(batch, group, chunk, row, channel, column)
     shared = sch.fuse(batch, group, chunk)
     sch.compute_at(store, row, preserve_unit_loops=True)
     *_, out, one_row, vector, lane = sch.get_loops(store)
     outer_out, inner_out = steps.split_drawn(sch, out, tile.columns, registers)
-    outer_vector, inner_vector = sch.split(vector, factors=[None, tile.blocks])
+    outer_vector, inner_vector = steps.split_evenly(sch, vector, tile.blocks, max(BLOCK_TILES))
     sch.reorder(one_row, outer_vector, outer_out, inner_out, inner_vector, lane)
     steps.mark_tails(sch, outer_out)
     depth = len(sch.get_loops(store)) - 3

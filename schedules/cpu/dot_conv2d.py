@@ -81,6 +81,13 @@ def run_of(columns: int, lanes: int, spec: TargetSpec) -> int:
     return divisor if 2 * divisor >= min(columns, fitting) else fitting
 
 
+def split_run(sch: s_tir.Schedule, loop: Any, run: int) -> list[Any]:
+    """Split a loop by the run that is drawn, `run` by default; a divisor where that is one."""
+    if match.extent(sch, loop) % run:
+        return steps.split_drawn(sch, loop, run, 2 * run)
+    return steps.split_evenly(sch, loop, run)
+
+
 def rows_of_item(kernel: FusedSum, share: int, spec: TargetSpec) -> int:
     """Output rows for which rows are copied together.
 
@@ -105,8 +112,8 @@ def schedule_dot_conv2d(kernel: FusedSum, spec: TargetSpec, mark: str) -> None:
     batch, row, column, channel = row_loops(kernel)
     block, lane = sch.split(channel, factors=[None, lanes])
     run = run_of(columns, lanes, spec)
-    outer_column, inner_column = sch.split(column, factors=[None, run])
-    chunk, row = sch.split(row, factors=[None, rows_of_item(kernel, 1, spec)])
+    outer_column, inner_column = split_run(sch, column, run)
+    chunk, row = steps.split_evenly(sch, row, rows_of_item(kernel, 1, spec))
     sch.reorder(batch, chunk, row, block, outer_column, inner_column, lane)
     if kernel.before is not None:
         shared = sch.fuse(batch, chunk)

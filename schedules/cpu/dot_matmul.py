@@ -11,6 +11,7 @@ from schedules.cpu.dot_conv2d import (
     machine_mark,
     place_sums,
     run_of,
+    split_run,
     sums_by_function,
     vectorize_lanes,
 )
@@ -40,7 +41,7 @@ def schedule_dot_matmul(kernel: FusedSum, spec: TargetSpec, mark: str) -> None:
     rows, _, lanes = match.axis_extents(sch, product)[:3]
     row, column = sch.get_loops(kernel.epilogue)
     run = run_of(rows, lanes, spec)
-    outer_row, inner_row = sch.split(row, factors=[None, run])
+    outer_row, inner_row = split_run(sch, row, run)
     panel, lane = sch.split(column, factors=[None, lanes])
     sch.reorder(outer_row, panel, inner_row, lane)
     steps.mark_tails(sch, *([outer_row] if rows % run else []))

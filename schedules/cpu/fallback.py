@@ -22,7 +22,7 @@ from compiler.target_spec import TargetSpec
 from schedules import match, steps
 
 # Accumulator rows beside the vector: 4 independent sums hide the latency of an addition.
-ROW_TILE = 4
+ROW_TILE, MOST_ROW_TILE = 4, 8  # the latter of what is drawn
 # Elements of a row that is left to LLVM; its sums lie on the stack.
 LONGEST_ROW = 128
 
@@ -242,7 +242,7 @@ def _split_tile(
     rows = [i for i in range(axis) if spatial[i] > 1]
     if rows and width > 1:
         row_tile = steps.largest_divisor(spatial[rows[-1]], ROW_TILE)
-        outer_rows, row = sch.split(loops[rows[-1]], factors=[None, row_tile])
+        outer_rows, row = steps.split_evenly(sch, loops[rows[-1]], row_tile, MOST_ROW_TILE)
         outer[rows[-1]] = outer_rows
         inner = [row, lane]
     return width, [*outer, chunk], inner

@@ -54,7 +54,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     outer_column, inner_column = steps.split_drawn(sch, column, tile.columns, registers)
     steps.mark_tails(sch, outer_column)
     together = rows_of_chunk(kernel, spec, has_share=step is not None)
-    chunk, row = sch.split(row, factors=[None, together])
+    chunk, row = steps.split_evenly(sch, row, together)
     sch.reorder(batch, chunk, *part, row, outer_channel, outer_column, inner_column, block, lane)
     shared = sch.fuse(batch, chunk, *part)
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)

@@ -34,8 +34,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     lanes = min(spec.lanes(dtype_bits=32), channels)
     batch, row, column, channel = sch.get_loops(epilogue)
     outer_channel, lane = sch.split(channel, factors=[None, lanes])
-    outer_column, inner_column = sch.split(column, factors=[None, tile])
-    chunk, row = sch.split(row, factors=[None, rows_of_chunk(kernel, spec)])
+    outer_column, inner_column = steps.split_evenly(
+        sch, column, tile, spec.vector.register_count - 1
+    )
+    chunk, row = steps.split_evenly(sch, row, rows_of_chunk(kernel, spec))
     sch.reorder(batch, chunk, row, outer_channel, outer_column, inner_column, lane)
     shared = sch.fuse(batch, chunk)
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)

@@ -9,11 +9,14 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import FLOAT_BYTES, choose_scalar_tile, choose_tile
+from schedules.cpu.register_tile import BLOCK_TILES, FLOAT_BYTES, choose_scalar_tile, choose_tile
 from schedules.fused import FusedSum, fused_sum
 
 # Steps of k in a row: the loop's own instructions are paid once for all of them.
 UNROLLED_DEPTH = 4
+MOST_UNROLLED_DEPTH = 16
+# Panels in a tile that is drawn.
+MOST_PANELS = max(BLOCK_TILES)
 # A tile of the product: batch, row, panel, lane.
 TILE_AXES = 4
 # With fewer tiles in a chunk of rows the right operand is read too often.
@@ -56,13 +59,14 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     matrices = [steps.fuse_loops(sch, leading[:-1])] if batch > 1 else []
     row = leading[-1] if batch > 1 else steps.fuse_loops(sch, leading)
     outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, registers)
-    chunk, outer_row = sch.split(
-        outer_row, factors=[None, chunk_tiles(rows, tile.columns, depth, spec)]
+    chunk, outer_row = steps.split_evenly(
+        sch, outer_row, chunk_tiles(rows, tile.columns, depth, spec)
     )
     steps.mark_tails(sch, chunk, outer_row)
-    outer_column, panel, lane = sch.split(column, factors=[None, tile.blocks, lanes])
-    group, outer_column = sch.split(
-        outer_column, factors=[column_groups(panels // tile.blocks, chunk, sch, spec), None]
+    outer_column, panel, lane = _column_tile(sch, column, tile.blocks, lanes)
+    tiles = match.extent(sch, outer_column)
+    group, outer_column = steps.split_evenly(
+        sch, outer_column, tiles // column_groups(tiles, chunk, sch, spec)
     )
     # Columns outside rows: a panel of the right operand stays in cache for a chunk of rows.
     sch.reorder(*matrices, group, chunk, outer_column, outer_row, inner_row, panel, lane)
@@ -88,6 +92,14 @@ def chunk_tiles(rows: int, tile_rows: int, depth: int, spec: TargetSpec) -> int:
         return tiles
     chunk = steps.largest_divisor(tiles, max(1, fitting))
     return chunk if chunk >= LEAST_CHUNK_TILES else tiles
+
+
+def _column_tile(sch: s_tir.Schedule, column: Any, blocks: int, lanes: int) -> list[Any]:
+    """Split the columns into tiles of panels, panels, and lanes."""
+    if match.extent(sch, column) % (blocks * lanes):  # the last panel is part of one
+        return list(sch.split(column, factors=[None, blocks, lanes]))
+    panels, lane = sch.split(column, factors=[None, lanes])
+    return [*steps.split_evenly(sch, panels, blocks, MOST_PANELS), lane]
 
 
 def column_groups(tiles: int, chunk: Any, sch: s_tir.Schedule, spec: TargetSpec) -> int:
@@ -120,8 +132,9 @@ def _sums_in_registers(
     left = steps.read_into_registers(sch, product, 0) if by_lane else None
     *outer, batch, row, panel, lane, k = list(sch.get_loops(product))
     size = match.extent(sch, k)
-    steps_of_k = steps.largest_divisor(size, UNROLLED_DEPTH)
-    outer_k, inner_k = sch.split(k, factors=[None, steps_of_k])
+    outer_k, inner_k = steps.split_evenly(
+        sch, k, steps.largest_divisor(size, UNROLLED_DEPTH), MOST_UNROLLED_DEPTH
+    )
     # Panels inside rows: one broadcast left element is live, beside the panels. Of vectors of
     # left rows all are live, and of general registers: one vector of a panel beside them.
     tile = (panel, row) if left or by_scalar else (row, panel)

@@ -15,6 +15,7 @@ from schedules.cpu.dot_conv2d import (
     place_sums,
     rows_of_item,
     run_of,
+    split_run,
     sums_in_words,
 )
 from schedules.cpu.integer_conv2d import copy_rows
@@ -54,13 +55,13 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     batch, row, column, channel = sch.get_loops(kernel.epilogue)
     run = run_of(columns, part, spec)
     outer_channel, channel = sch.split(channel, factors=[None, part])
-    outer_column, inner_column = sch.split(column, factors=[None, run])
+    outer_column, inner_column = split_run(sch, column, run)
     together = rows_of_item(kernel, channels // part, spec)
-    chunk, row = sch.split(row, factors=[None, together])
-    rows = [row]
     at_once = _rows_at_once(together, run * part, spec)
     if at_once > 1:
-        rows = list(sch.split(row, factors=[None, at_once]))
+        chunk, *rows = sch.split(row, factors=[None, together // at_once, at_once])
+    else:
+        chunk, *rows = steps.split_evenly(sch, row, together)
     outside = (batch, outer_channel, chunk, rows[0], outer_column)
     sch.reorder(*outside, *rows[1:], inner_column, channel)
     steps.mark_tails(sch, *([outer_column] if columns % run else []))

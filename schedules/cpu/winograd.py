@@ -10,7 +10,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.register_tile import choose_tile
+from schedules.cpu.register_tile import BLOCK_TILES, choose_tile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +140,7 @@ def _place_products(kernel: _Kernel, spec: TargetSpec, depth: int) -> Any:
     *place, i, j, row, block, lane = list(sch.get_loops(store))[depth:]
     outer_row, inner_row = steps.split_drawn(sch, row, shape.columns, registers)
     steps.mark_tails(sch, outer_row)
-    outer_block, inner_block = sch.split(block, factors=[None, shape.blocks])
+    outer_block, inner_block = steps.split_evenly(sch, block, shape.blocks, max(BLOCK_TILES))
     sch.reorder(outer_block, outer_row, inner_row, inner_block, lane)
     points = sch.fuse(*place, i, j, outer_block)
     sch.compute_at(products, outer_row, preserve_unit_loops=True)
@@ -159,6 +159,7 @@ def _unroll_transform(sch: s_tir.Schedule, block: Any) -> None:
 def _sums_in_registers(sch: s_tir.Schedule, products: Any) -> None:
     """Channels outside, the tile unrolled, one vector innermost."""
     *outer, row, block, lane, channel, inner = list(sch.get_loops(products))
+    step, unrolled = steps.split_evenly(sch, inner, 1)
     # Blocks inside rows: one broadcast input is live, beside the weights of all blocks.
-    sch.reorder(channel, inner, row, block, lane)
-    steps.sums_in_registers(sch, products, channel, (row, block, lane), len(outer))
+    sch.reorder(channel, step, unrolled, row, block, lane)
+    steps.sums_in_registers(sch, products, channel, (unrolled, row, block, lane), len(outer))

@@ -14,6 +14,8 @@ from schedules.mcu.register_tile import choose_columns
 
 # Taps of a row up to which they are unrolled: code grows with them.
 UNROLLED_TAPS = 4
+# Input channels and rows that are drawn, in a row and together.
+MOST_CHANNELS, MOST_ROWS = 4, 4
 
 
 def scalar_conv2d(
@@ -52,23 +54,30 @@ def _schedule(kernel: FusedSum, spec: TargetSpec, most_taps: int) -> None:
     outer_column, inner_column = steps.split_drawn(sch, column, tile, spec.vector.register_count)
     steps.mark_tails(sch, outer_column)
     outer_channel, lane = sch.split(channel, factors=[None, lanes])
-    sch.reorder(batch, row, outer_channel, outer_column, lane, inner_column)
+    shared, row = steps.split_evenly(sch, row, 1, MOST_ROWS)
+    sch.reorder(batch, shared, row, outer_channel, outer_column, lane, inner_column)
     for moved in (store, conv):
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
     if pad is not None:
-        sch.compute_at(pad, row, preserve_unit_loops=True)
-    _sums_in_registers(sch, conv, depth=4, unroll_taps=taps <= most_taps)
-    for loop in list(sch.get_loops(store))[4:]:
+        sch.compute_at(pad, shared, preserve_unit_loops=True)
+    _sums_in_registers(sch, conv, depth=5, unrolled_taps=unrolled_taps)
+    for loop in list(sch.get_loops(store))[5:]:
         sch.unroll(loop)
 
 
-def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int, *, unroll_taps: bool) -> None:
-    """Input channels and taps outside, the tile innermost and unrolled."""
+def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int, *, unrolled_taps: int) -> None:
+    """Input channels and taps outside, the tile innermost and unrolled.
+
+    The sum keeps its order whatever is drawn: some of its loops are unrolled where they are.
+    """
     loops = list(sch.get_loops(conv))[depth:]
     batch, group, block, row, column, lane, channel, tap_y, tap_x, inner = loops
-    sch.reorder(batch, group, row, block, channel, tap_y, inner, tap_x, column, lane)
-    tile = (tap_x, column, lane) if unroll_taps else (column, lane)
-    for loop in tile:
+    channel, some_channels = steps.split_evenly(sch, channel, 1, MOST_CHANNELS)
+    tap_y, some_rows = steps.split_evenly(sch, tap_y, 1)
+    tap_x, some_taps = steps.split_evenly(sch, tap_x, unrolled_taps)
+    taps = (tap_y, some_rows, inner, tap_x, some_taps)
+    sch.reorder(batch, group, row, block, channel, some_channels, *taps, column, lane)
+    for loop in (some_channels, some_rows, some_taps, column, lane):
         sch.unroll(loop)
     start = sch.decompose_reduction(conv, channel)
     for loop in list(sch.get_loops(start))[depth:]:

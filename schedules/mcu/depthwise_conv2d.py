@@ -12,6 +12,7 @@ from schedules import match, roles, steps
 from schedules.fused import FusedSum, fused_sum
 
 COLUMNS = 4  # with 9 weights and 6 inputs of a row 19 of 32 registers
+MOST_COLUMNS, MOST_ROWS = 8, 4  # that are drawn: of a tile, and padded together
 # A padded plane is made at once where it is a small part of what the kernel reads and writes.
 PLANE_SHARE = 16
 
@@ -41,10 +42,11 @@ def _schedule(kernel: FusedSum, *, whole_planes: bool) -> None:
     _, channel, row, column = sch.get_loops(epilogue)
     planes = match.leading_size(sch, pad, axes=2)
     tile = steps.largest_divisor(match.extent(sch, column), COLUMNS)
-    outer_column, _ = sch.split(column, factors=[None, tile])
+    outer_column, _ = steps.split_evenly(sch, column, tile, MOST_COLUMNS)
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)
     whole = whole_planes and planes >= PLANE_SHARE
-    sch.compute_at(pad, channel if whole else row, preserve_unit_loops=True)
+    shared = channel if whole else steps.split_evenly(sch, row, 1, MOST_ROWS)[0]
+    sch.compute_at(pad, shared, preserve_unit_loops=True)
     sch.set_scope(conv, 0, "local")
     _sum_columns(sch, conv)
 

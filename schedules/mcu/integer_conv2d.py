@@ -15,6 +15,7 @@ from schedules.mcu.register_tile import choose_columns
 
 # Steps over input channels in a row: the loop's own instructions are paid once for all of them.
 UNROLLED_CHANNELS = 4
+MOST_CHANNELS, MOST_ROWS = 16, 4  # that are drawn: in a row, and copied together
 
 
 def scalar_integer_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -41,11 +42,12 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     outer_column, inner_column = steps.split_drawn(sch, column, tile, spec.vector.register_count)
     steps.mark_tails(sch, outer_column)
     outer_channel, lane = sch.split(channel, factors=[None, lanes])
-    sch.reorder(batch, row, outer_channel, outer_column, inner_column, lane)
+    shared, row = steps.split_evenly(sch, row, 1, MOST_ROWS)
+    sch.reorder(batch, shared, row, outer_channel, outer_column, inner_column, lane)
     sch.compute_at(conv, outer_column, preserve_unit_loops=True)
     if kernel.before is not None:
-        sch.compute_at(kernel.before, row, preserve_unit_loops=True)
-    _sums_in_registers(sch, conv, depth=4)
+        sch.compute_at(kernel.before, shared, preserve_unit_loops=True)
+    _sums_in_registers(sch, conv, depth=5)
 
 
 def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
@@ -53,8 +55,8 @@ def _sums_in_registers(sch: s_tir.Schedule, conv: Any, depth: int) -> None:
     loops = list(sch.get_loops(conv))[depth:]
     batch, row, column, block, lane, tap_y, tap_x, chunk, inner = loops
     chunks = match.extent(sch, chunk)
-    outer_chunk, inner_chunk = sch.split(
-        chunk, factors=[None, steps.largest_divisor(chunks, UNROLLED_CHANNELS)]
+    outer_chunk, inner_chunk = steps.split_evenly(
+        sch, chunk, steps.largest_divisor(chunks, UNROLLED_CHANNELS), MOST_CHANNELS
     )
     sch.reorder(batch, row, block, tap_y, tap_x, outer_chunk, inner_chunk, inner, column, lane)
     for loop in (inner_chunk, inner, column, lane):

@@ -10,6 +10,7 @@ from schedules import match, roles, steps
 from schedules.fused import FusedSum, fused_sum
 
 COLUMNS = 4  # sums; each weight is loaded once for all of them
+MOST_COLUMNS, MOST_ROWS = 8, 4  # that are drawn: of a tile, and copied together
 
 
 def scalar_integer_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -32,12 +33,13 @@ def _schedule(kernel: FusedSum) -> None:
     sch, conv, epilogue = kernel.sch, kernel.main, kernel.epilogue
     batch, row, column, channel = sch.get_loops(epilogue)
     tile = steps.largest_divisor(match.extent(sch, column), COLUMNS)
-    outer_column, inner_column = sch.split(column, factors=[None, tile])
-    sch.reorder(batch, row, outer_column, channel, inner_column)
+    outer_column, inner_column = steps.split_evenly(sch, column, tile, MOST_COLUMNS)
+    shared, row = steps.split_evenly(sch, row, 1, MOST_ROWS)
+    sch.reorder(batch, shared, row, outer_column, channel, inner_column)
     sch.compute_at(conv, channel, preserve_unit_loops=True)
     if kernel.before is not None:
-        sch.compute_at(kernel.before, row, preserve_unit_loops=True)
-    depth = 4
+        sch.compute_at(kernel.before, shared, preserve_unit_loops=True)
+    depth = 5
     *single, column, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
     sch.reorder(*single, tap_y, tap_x, column, lane)
     for loop in (tap_x, column, lane):

@@ -8,7 +8,7 @@ from tvm.tirx import PrimFunc
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.fused import FusedSum, fused_sum
-from schedules.mcu.matmul import UNROLLED_DEPTH
+from schedules.mcu.matmul import MOST_UNROLLED_DEPTH, UNROLLED_DEPTH
 
 
 def scalar_integer_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -37,8 +37,8 @@ def _schedule(kernel: FusedSum) -> None:
     depth = 2
     one, block, lane, chunk, inner = list(sch.get_loops(product))[depth:]
     chunks = match.extent(sch, chunk)
-    outer_chunk, inner_chunk = sch.split(
-        chunk, factors=[None, steps.largest_divisor(chunks, UNROLLED_DEPTH)]
+    outer_chunk, inner_chunk = steps.split_evenly(
+        sch, chunk, steps.largest_divisor(chunks, UNROLLED_DEPTH), MOST_UNROLLED_DEPTH
     )
     sch.reorder(one, block, outer_chunk, inner_chunk, inner, lane)
     for loop in (inner_chunk, inner, lane):

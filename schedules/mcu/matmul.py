@@ -12,6 +12,7 @@ from schedules.mcu.register_tile import choose_columns
 
 # Steps of the depth in a row: the loop's own instructions are paid once for all of them.
 UNROLLED_DEPTH = 4
+MOST_UNROLLED_DEPTH = 16
 
 
 def scalar_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -46,7 +47,9 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
         sch.compute_at(moved, outer_column, preserve_unit_loops=True)
     outside = len(matrices) + 2
     one, row, panel, lane, k = list(sch.get_loops(product))[outside:]
-    outer_k, inner_k = sch.split(k, factors=[None, steps.largest_divisor(depth, UNROLLED_DEPTH)])
+    outer_k, inner_k = steps.split_evenly(
+        sch, k, steps.largest_divisor(depth, UNROLLED_DEPTH), MOST_UNROLLED_DEPTH
+    )
     sch.reorder(one, panel, outer_k, inner_k, row, lane)
     for loop in (inner_k, row, lane):
         sch.unroll(loop)

@@ -15,6 +15,7 @@ from schedules.fused import FusedSum, fused_sum
 LANES = 2  # of packed weights: two lanes of two inputs are one word
 POSITIONS = 32  # of a pointwise convolution whose inputs are copied together
 ROW_BYTES = 4096  # of such a copy
+MOST_ROWS = 4  # of the output, drawn, whose rows are copied together
 
 
 def paired_sum(

@@ -9,7 +9,15 @@ from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
 from schedules.cpu.integer_conv2d import row_loops
 from schedules.fused import FusedSum
-from schedules.mcu.paired import LANES, copy_row, mark_paired_sums, paired_sum, positions_together
+from schedules.mcu.paired import (
+    LANES,
+    MOST_ROWS,
+    POSITIONS,
+    copy_row,
+    mark_paired_sums,
+    paired_sum,
+    positions_together,
+)
 
 
 def paired_conv2d(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -34,14 +42,15 @@ def _schedule(kernel: FusedSum) -> None:
     batch, row, column, channel = row_loops(kernel)
     is_flat = rows * tap_rows * tap_columns == 1
     run = positions_together(columns, chunks if is_flat else 1)
-    outer_column, inner_column = sch.split(column, factors=[None, run])
+    outer_column, inner_column = steps.split_drawn(sch, column, run, POSITIONS)
+    shared, row = steps.split_evenly(sch, row, 1, MOST_ROWS)
     steps.mark_tails(sch, outer_column)
     outer_channel, lane = sch.split(channel, factors=[None, LANES])
-    sch.reorder(batch, row, outer_column, outer_channel, lane, inner_column)
+    sch.reorder(batch, shared, row, outer_column, outer_channel, lane, inner_column)
     sch.compute_at(conv, outer_channel, preserve_unit_loops=True)
     if copy is not None:
-        copy_row(sch, copy, outer_column if is_flat else row)
-    depth = 4
+        copy_row(sch, copy, outer_column if is_flat else shared)
+    depth = 5
     one, one_row, x, block, lane, tap_y, tap_x, chunk, inner = list(sch.get_loops(conv))[depth:]
     nest = [one, one_row, block, lane, x, tap_y, tap_x, chunk, inner]
     mark_paired_sums(sch, conv, depth, nest, 3)

@@ -6,9 +6,9 @@ from tvm import s_tir
 from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
-from schedules import match, roles
+from schedules import match, roles, steps
 from schedules.fused import FusedSum
-from schedules.mcu.paired import LANES, copy_row, mark_paired_sums, paired_sum
+from schedules.mcu.paired import LANES, MOST_ROWS, copy_row, mark_paired_sums, paired_sum
 
 
 def paired_depthwise(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -35,9 +35,10 @@ def _schedule(kernel: FusedSum) -> None:
     sch.transform_layout(copy, ("write", 0), lambda n, y, x, c: [n, c // LANES, y, x, c % LANES])
     batch, row, column, channel = sch.get_loops(kernel.epilogue)
     outer_channel, lane = sch.split(channel, factors=[None, LANES])
-    sch.reorder(batch, row, outer_channel, lane, column)
+    shared, row = steps.split_evenly(sch, row, 1, MOST_ROWS)
+    sch.reorder(batch, shared, row, outer_channel, lane, column)
     sch.compute_at(conv, outer_channel, preserve_unit_loops=True)
-    copy_row(sch, copy, row, channels=(None, LANES))
-    depth = 3
+    copy_row(sch, copy, shared, channels=(None, LANES))
+    depth = 4
     one, one_row, x, lane, tap_y, tap_x = list(sch.get_loops(conv))[depth:]
     mark_paired_sums(sch, conv, depth, [one, one_row, lane, x, tap_y, tap_x], 2)

@@ -11,6 +11,7 @@ from schedules.fused import FusedSum
 from schedules.mcu.paired import LANES, copy_row, mark_paired_sums, paired_sum
 
 PANELS = 8  # summed before the epilogue of their columns: an even number, 64 bytes of sums
+MOST_PANELS = 32  # that are drawn
 
 
 def paired_matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
@@ -32,7 +33,10 @@ def _schedule(kernel: FusedSum) -> None:
     panels = match.axis_extents(sch, product)[1]
     row, column = sch.get_loops(epilogue)
     together = steps.largest_divisor(panels, PANELS)
-    outer_column, _ = sch.split(column, factors=[None, together * LANES])
+    divisors = [count for count in range(1, MOST_PANELS + 1) if panels % count == 0]
+    outer_column, _ = steps.split_among(
+        sch, column, together * LANES, [count * LANES for count in divisors]
+    )
     sch.compute_at(product, outer_column, preserve_unit_loops=True)
     if kernel.before is not None:
         copy_row(sch, kernel.before, row)

@@ -33,7 +33,16 @@ def model(models: Path) -> Path:
 
 
 def words(model: Path, logs: Path, *more: str) -> list[str]:
-    fixed = ["--target", "host", "--threads", "1", "--log-dir", str(logs), "--no-acceptance"]
+    fixed = [
+        "--target",
+        "host",
+        "--threads",
+        "1",
+        "--log-dir",
+        str(logs),
+        "--no-acceptance",
+        "--no-choices",
+    ]
     return ["tune", str(model), *fixed, *more]
 
 
@@ -209,7 +218,7 @@ def test_builds_use_what_was_found(
     tunesmith: Callable[..., Outcome], model: Path, tmp_path: Path
 ) -> None:
     logs = tmp_path / "logs"
-    tuned = tunesmith(*words(model, logs, "--trials", "24", "--acceptance"))
+    tuned = tunesmith(*words(model, logs, "--trials", "24", "--acceptance", "--choices"))
     assert tuned.code == 0, tuned.stderr
     fixed = ["--target", "host", "--threads", "1", "-o", tmp_path / "out", "--records", logs]
     built = tunesmith("compile", model, *fixed, "--require-records", "--require-verify")

@@ -22,7 +22,8 @@ def test_instructions_of_schedules(models: Path, target: str) -> None:
     assert found.unit == "instructions"
     assert [one.name for one in found.ranking] == ["default", "fallback"]
     assert found["default"].median < found["fallback"].median / 1.5
-    assert found["default"].minimum > found.kernel.task.macs / 16  # NEON: 4 lanes, 2 a cycle
+    macs = found.kernel.task.macs
+    assert found["default"].minimum > macs / 4  # no instruction here does more than four
 
 
 def _require_emulator(target: str) -> None:

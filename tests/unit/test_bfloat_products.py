@@ -153,12 +153,15 @@ def test_check_of_what_cannot_run_here_is_not_run(tmp_path: Path) -> None:
     assert "avx512" in said["reason"]
 
 
-def test_choices_are_of_bfloat16_and_the_default_counts_two_products_a_step() -> None:
+def test_the_default_counts_two_products_a_step() -> None:
     forms = Conv2dForms(spec=SPEC.with_cores(1), exact=False, arena_bytes=LARGE)
     bfloats = replace(forms, bfloats=True)
     few, narrow = signatures.conv2d(32, 32, 28), signatures.conv2d(32, 8, 32)
     assert [one.default(few).algorithm for one in (forms, bfloats)] == ["winograd", "direct"]
     assert [one.default(narrow).algorithm for one in (forms, bfloats)] == ["columns", "direct"]
+
+
+def test_signatures_of_choices_say_bfloat16() -> None:
     model = loaded(conv_net_model(size=32))
     lowering, spec = cpu_lowering(model, SPEC, exact=False, precision="bf16")
     graph = lower_graph(lowering, model, spec, None, lambda _: None)

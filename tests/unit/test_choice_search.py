@@ -197,3 +197,13 @@ def test_tasks_of_a_graph() -> None:
     for value in program.values:
         known = constant_of(program, value.id)
         assert (known is None) == (value.storage not in program.constants)
+
+
+def test_a_task_knows_what_the_model_reads_beside_its_own_constants() -> None:
+    graph = graphs()[1].lower({})
+    stored = sum(array.nbytes for array in graph.workloads.program.constants.values())
+    found = graph_tasks(graph)
+    for task in found:
+        own = sum(array.nbytes for array in task.constants if array is not None)
+        assert task.other_constant_bytes == stored - own
+    assert any(task.other_constant_bytes < stored for task in found)

@@ -11,6 +11,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.onnx_import.to_relax import to_relax
 from compiler.relax_program import extract_program
+from compiler.stages.integer.context import products_fit
 from compiler.stages.integer.conv2d import narrowest
 from compiler.stages.integer.elementwise import sum_shift
 from compiler.stages.integer_graph import integer_graph
@@ -166,3 +167,16 @@ def test_stage_leaves_its_input() -> None:
     before = tvm_ffi.structural_hash(module)
     integer_graph(module, spec=load_target("x86-64-v3"))
     assert tvm_ffi.structural_hash(module) == before
+
+
+@pytest.mark.parametrize(("target", "is_said"), [("x86-64-v3", True), ("cortex-a72", False)])
+def test_results_that_fit_are_told_apart_where_they_saturate(target: str, is_said: bool) -> None:
+    module = staged(loaded(all_cases(("residual",))), load_target(target))
+    assert ("T.min(T.max(" in str(module.script())) == is_said
+
+
+def test_which_products_fit_32_bits() -> None:
+    small, large = np.array([0.001, 0.5]), np.array([0.001, 0.75])
+    assert products_fit(small, None)
+    assert not products_fit(large, None)
+    assert not products_fit(small, -1.5)

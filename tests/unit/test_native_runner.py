@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,6 +46,21 @@ def test_times_are_of_one_call(runner: NativeRunner) -> None:
     measured = runner.measure(kernel, DATA)
     assert len(measured.values) >= 3
     assert 3_000 <= min(measured.values) < 9_000
+
+
+def test_constants_are_as_far_away_as_in_a_run_of_the_model() -> None:
+    """A kernel that counts its calls tells whether other memory is read before each of them."""
+    kernel = planted("static int runs = 0; if (item == 9 && ++runs > 300) abort();")
+    far = replace(DATA, key="far", constants=(0,), other_constant_bytes=4 << 20)
+    near = replace(DATA, key="near", constants=(0,), other_constant_bytes=1 << 10)
+    with NativeRunner(1) as runner:
+        measured = runner.measure(kernel, far)  # one call for each repeat
+        assert (measured.outcome, measured.reason) == ("passed", "")
+        assert len(measured.values) >= 3
+        turns = runner.measure_in_turns([kernel, planted()], far, 3)
+        assert [one.outcome for one in turns] == ["passed", "passed"]
+        # The model's constants stay in the caches: calls for 2 ms follow one another.
+        assert runner.measure(kernel, near).outcome == "crashed"
 
 
 def test_what_it_says_of_itself(runner: NativeRunner) -> None:
@@ -216,3 +233,20 @@ def test_parts_for_each_thread_are_those_of_a_session() -> None:
         text = (root / file).read_text()
         assert define in text, file
         assert spin in text, file
+
+
+def test_other_work_on_the_processor_is_not_the_kernels() -> None:
+    """Nine processes share a processor: by the clock on the wall a call takes nine times longer."""
+    cpu = max(os.sched_getaffinity(0))
+    kernel = slow(1_000_000)  # longer than a turn of the system
+    with NativeRunner(1, cpus=[cpu]) as runner:
+        alone = min(runner.measure(kernel, DATA).values)
+        code = f"import os; os.sched_setaffinity(0, [{cpu}])\nwhile True: pass"
+        others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(8)]
+        try:
+            beside = median(runner.measure(kernel, DATA).values)
+        finally:
+            for other in others:
+                other.kill()
+                other.wait()
+    assert beside < 4 * alone  # what shares the core may slow it down all the same

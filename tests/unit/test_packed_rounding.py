@@ -33,13 +33,14 @@ TIES = np.arange(-400, 400) + 0.5
 FAR = [2.0**31, 2.0**40, 3e38, np.inf, 2.0**22, 2.0**23 + 1]
 VALUES = np.concatenate([TIES, TIES + 0.25, np.arange(-400, 400), FAR, [-v for v in FAR]])
 VALUES = np.resize(VALUES, 4096).astype(np.float32)
+FITTING = np.resize(VALUES[np.abs(VALUES) <= 2.0**30], 4096)  # 32 bits
 
 
-def _kernel(to: Bounds, lanes: int, *, is_widened: bool = False) -> PrimFunc:
+def _kernel(to: Bounds, lanes: int, *, is_widened: bool = False, fits: bool = False) -> PrimFunc:
     """y = rounded(x), or int32 of it plus 1000, in vectors."""
 
     def value(i: Any) -> Any:
-        small = rounded(x[i], to)
+        small = rounded(x[i], to, fits=fits)
         return small.astype("int32") + 1000 if is_widened else small
 
     x = te.placeholder(VALUES.shape, "float32", name="x")
@@ -50,15 +51,15 @@ def _kernel(to: Bounds, lanes: int, *, is_widened: bool = False) -> PrimFunc:
     return sch.mod["main"]
 
 
-def _run(func: PrimFunc, dtype: str, folder: Path) -> np.ndarray:
+def _run(func: PrimFunc, dtype: str, folder: Path, values: np.ndarray = VALUES) -> np.ndarray:
     outcome = ScheduleOutcome(source="rule", name="test", reason="")
     kernel = build_kernel(func, name="rounding", input_count=1, outcome=outcome, target=V3)
-    (made,) = NativeKernel(kernel, folder)([VALUES], [(dtype, VALUES.shape)])
+    (made,) = NativeKernel(kernel, folder)([values], [(dtype, VALUES.shape)])
     return made
 
 
-def _expected(to: Bounds) -> Any:
-    return np.clip(np.rint(VALUES.astype(np.float64)) + to.zero, to.low, to.high)
+def _expected(to: Bounds, values: np.ndarray = VALUES) -> Any:
+    return np.clip(np.rint(values.astype(np.float64)) + to.zero, to.low, to.high)
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16, 32])
@@ -72,6 +73,26 @@ def test_same_bytes(to: Bounds, lanes: int, tmp_path: Path) -> None:
 def test_same_integers_in_further_arithmetic(to: Bounds, tmp_path: Path) -> None:
     made = _run(_kernel(to, 16, is_widened=True), "int32", tmp_path)
     assert np.array_equal(made, _expected(to) + 1000)
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("to", BOUNDS, ids=str)
+def test_values_that_fit_saturate_by_themselves(to: Bounds, lanes: int, tmp_path: Path) -> None:
+    func = _kernel(to, lanes, fits=True)
+    made = _run(func, to.dtype, tmp_path, FITTING)
+    assert np.array_equal(made, _expected(to, FITTING))
+
+
+@pytest.mark.parametrize("to", BOUNDS, ids=str)
+def test_values_that_fit_are_clipped_in_further_arithmetic(to: Bounds, tmp_path: Path) -> None:
+    made = _run(_kernel(to, 8, fits=True, is_widened=True), "int32", tmp_path, FITTING)
+    assert np.array_equal(made, _expected(to, FITTING) + 1000)
+
+
+@pytest.mark.parametrize(("fits", "has_bound"), [(False, True), (True, False)])
+def test_values_that_fit_need_no_upper_bound(fits: bool, has_bound: bool) -> None:
+    text = str(lower_to_loops(_kernel(BOUNDS[1], 16, fits=fits), V3).script())
+    assert ("T.min(" in text) == has_bound
 
 
 @pytest.mark.parametrize(

@@ -41,5 +41,13 @@ def test_disturbed_times_are_left_out_if_there_are_others() -> None:
     taken = repeats(1, 5, 1, 5, 1, disturbed=(1, 3))
     assert [repeat.us for repeat in kept(taken)] == [1, 1, 1]
     assert not is_enough(taken, time_is_up=False)  # three are left: two more
-    few = repeats(1, 5, 1, 5, disturbed=(1, 3))
-    assert kept(few) == few
+    few = repeats(1, 1, 1, 5, disturbed=(1, 3))
+    assert list(kept(few)) == few
+
+
+def test_of_times_that_do_not_agree_the_slower_half_is_left_out() -> None:
+    taken = repeats(1.5, 1.0, 2.0, 1.1, 1.2, 3.0, 1.05, 1.4)
+    assert [repeat.us for repeat in kept(taken)] == [1.0, 1.05, 1.1, 1.2]
+    assert len(kept(repeats(1.0, 2.0, 3.0))) == 3
+    equal = repeats(1, 1, 1, 1, 9, 9)
+    assert list(kept(equal)) == equal

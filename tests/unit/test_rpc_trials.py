@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import signal
 import time
@@ -20,7 +19,7 @@ from compiler.target_spec import TargetSpec, load_target, missing_cpu_features, 
 from compiler.tuner.rpc_runner import RpcRunner
 from compiler.tuner.trial import KernelData
 from tests.planted_trials import DATA, FAULTS, GIVEN, RIGHT, planted
-from tests.rpc_board import BoardProcess, start_server, start_tracker
+from tests.rpc_board import BoardProcess, start_boards, start_tracker
 from tests.trial_kernels import trial_kernels
 
 pytestmark = pytest.mark.slow
@@ -34,24 +33,6 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoardProcess]:
         yield process
 
 
-@contextlib.contextmanager
-def boards(
-    folder: Path, tracker: BoardProcess, key: str, count: int
-) -> Iterator[list[BoardProcess]]:
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(count) as pool:
-        places = [folder / f"{key}-{number}" for number in range(count)]
-        for place in places:
-            place.mkdir()
-        started = list(pool.map(lambda place: start_server(place, tracker.endpoint, key), places))
-        for server in started:
-            stack.enter_context(server)
-        end = time.monotonic() + 60
-        while ask_tracker(tracker.endpoint, 5).boards(key) < count:
-            assert time.monotonic() < end, "the boards did not register"
-            time.sleep(0.05)
-        yield started
-
-
 @pytest.fixture(scope="module")
 def spec() -> TargetSpec:
     return load_target("host")
@@ -63,7 +44,7 @@ def runner(
 ) -> Iterator[RpcRunner]:
     """One board for all tests that lose none; kernels may take half of four seconds."""
     with (
-        boards(tmp_path_factory.mktemp("boards"), tracker, "alder", 1),
+        start_boards(tmp_path_factory.mktemp("boards"), tracker, "alder", 1),
         RpcRunner(spec, tracker.endpoint, "alder", timeout_s=4) as runner,
     ):
         yield runner
@@ -137,7 +118,7 @@ def test_a_board_that_dies_and_one_that_hangs(
     said: list[str] = []
     done = 0
     with (
-        boards(tmp_path, tracker, "hazel", 3) as (first, second, _),
+        start_boards(tmp_path, tracker, "hazel", 3) as (first, second, _),
         RpcRunner(spec, tracker.endpoint, "hazel", timeout_s=4, report=said.append) as runner,
         ThreadPoolExecutor(runner.slots) as pool,
     ):
@@ -173,7 +154,7 @@ def _wait_until_all_have_joined(tracker: BoardProcess) -> None:
 def test_no_board_is_left(spec: TargetSpec, tracker: BoardProcess, tmp_path: Path) -> None:
     kernel = planted(spec, tmp_path)
     with (
-        boards(tmp_path, tracker, "oak", 1) as (only,),
+        start_boards(tmp_path, tracker, "oak", 1) as (only,),
         RpcRunner(spec, tracker.endpoint, "oak", timeout_s=4) as runner,
     ):
         assert runner.measure(kernel, DATA).outcome == "passed"
@@ -189,7 +170,7 @@ def test_no_board_is_left(spec: TargetSpec, tracker: BoardProcess, tmp_path: Pat
 def test_board_without_the_target_s_features(tracker: BoardProcess, tmp_path: Path) -> None:
     if not missing_cpu_features(load_target("sapphire-rapids")):
         pytest.skip("this machine has all that sapphire-rapids has")
-    with boards(tmp_path, tracker, "rowan", 1), pytest.raises(NotRunnableError) as caught:
+    with start_boards(tmp_path, tracker, "rowan", 1), pytest.raises(NotRunnableError) as caught:
         RpcRunner(load_target("sapphire-rapids"), tracker.endpoint, "rowan", timeout_s=20)
     assert "lacks the CPU feature" in caught.value.why
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from math import log2
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from compiler.errors import NotRunnableError
@@ -23,10 +25,12 @@ from compiler.tuning.record import ScheduleRecord, Verdict
 from compiler.tuning.store import read_records
 from compiler.tuning.summary import summarize
 from compiler.tuning.writer import RecordWriter
+from tests.onnx_models import make_model, weights
 from tests.tuner_fakes import FakeBench, best_at, drawn, found_tasks, key_of, no_data
 
-CONV = "conv2d_add_relu_float32_1x1x8x8x8"  # 8 schedules
-OTHER = "conv2d_add_add_float32_1x1x8x8x8"  # 16
+CONV = "conv2d_add_relu_float32_1x1x8x8x8"  # 32 schedules: columns, rows of a work item
+OTHER = "conv2d_add_add_float32_1x1x8x8x8"  # 16: columns
+SCHEDULES = 48
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,7 @@ def test_small_spaces_are_searched_whole(found: TaskList, tmp_path: Path) -> Non
     bench = FakeBench(best_at(3.0))
     result = tuned(found, tmp_path, bench)
     assert result.finished.reason == "nothing is left to try"
-    assert result.finished.trials == len(bench.tried) == len(set(bench.tried)) == 24
+    assert result.finished.trials == len(bench.tried) == len(set(bench.tried)) == SCHEDULES
     for kernel in (CONV, OTHER):
         record = used(tmp_path, kernel)
         assert record is not None
@@ -126,7 +130,7 @@ def test_a_bad_schedule_is_recorded_and_never_chosen(
     bench = FakeBench(cost)
     tuned(found, tmp_path, bench)
     bad = [one for one in records_of(tmp_path, CONV) if drawn(one.trace)[0] == 3.0]
-    assert [one.outcome for one in bad] == [how]
+    assert {one.outcome for one in bad} == {how}
     assert bad[0].reason == "made up"
     record = used(tmp_path, CONV)
     assert record is not None
@@ -189,7 +193,7 @@ def test_earlier_records_are_known(found: TaskList, tmp_path: Path) -> None:
     assert first.finished.trials == 12
     bench = FakeBench(best_at(3.0))
     second = tuned(found, tmp_path, bench)
-    assert second.finished.trials == 24 - 12
+    assert second.finished.trials == SCHEDULES - 12
     tried = {trial.trace_id for trial in first.trials}
     assert not tried & {trial.trace_id for trial in second.trials}
     assert tuned(found, tmp_path, FakeBench(best_at(3.0))).finished.trials == 0
@@ -248,14 +252,14 @@ def test_the_time_ends_a_run_with_time_for_its_finals(found: TaskList, tmp_path:
     bench = FakeBench(best_at(3.0), seconds=0.05)
     result = tuned(found, tmp_path, bench, seconds=0.8)
     assert result.finished.reason == "the time is used"
-    assert result.finished.trials < 24
+    assert result.finished.trials < SCHEDULES
     assert result.finished.elapsed_s < 3.0
 
 
 def test_little_expected_gain_ends_a_run(found: TaskList, tmp_path: Path) -> None:
     result = tuned(found, tmp_path, FakeBench(lambda *_: 100.0), stop_gain=0.04)
     assert "less than 4.0% is expected" in result.finished.reason
-    assert result.finished.trials < 24
+    assert result.finished.trials < SCHEDULES
 
 
 def test_when_nothing_measures_any_more_what_was_measured_stays(
@@ -296,14 +300,14 @@ def test_a_bug_is_not_swallowed(found: TaskList, tmp_path: Path) -> None:
 def test_several_boards_measure_at_once(found: TaskList, tmp_path: Path) -> None:
     bench = FakeBench(best_at(3.0), slots=3, seconds=0.01, name="rpc")
     result = tuned(found, tmp_path, bench, depth=6)
-    assert result.finished.trials == 24
+    assert result.finished.trials == SCHEDULES
     assert {record.measurement.runner for record in records_of(tmp_path, CONV)} == {"rpc"}
 
 
 def test_instructions_are_not_mixed_with_times(found: TaskList, tmp_path: Path) -> None:
     tuned(found, tmp_path, FakeBench(best_at(3.0), unit="instructions", name="emulator"))
     result = tuned(found, tmp_path, FakeBench(best_at(5.0)), stop_gain=0.0)
-    assert result.finished.trials == 24  # all are tried again, by time
+    assert result.finished.trials == SCHEDULES  # all are tried again, by time
     record = used(tmp_path, CONV)
     assert record is not None
     assert record.measurement.unit == "us"
@@ -326,6 +330,7 @@ def test_events_are_lines_of_json(found: TaskList, tmp_path: Path) -> None:
     assert {"task", "trial", "cost-model", "task-ended"} <= set(kinds)
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same(found: TaskList, tmp_path: Path) -> None:
     def order(folder: str, seed: int) -> list[str]:
         bench = FakeBench(best_at(3.0))
@@ -336,19 +341,50 @@ def test_the_same_seed_tries_the_same(found: TaskList, tmp_path: Path) -> None:
     assert order("a2", 1) != order("c", 2)
 
 
-def test_good_schedules_of_another_kernel_are_tried_first(found: TaskList, tmp_path: Path) -> None:
+def test_good_schedules_of_another_kernel_are_tried_first(tmp_path: Path) -> None:
     """Transfer within a target: the other kernel's records are there, this one's are not."""
 
-    def only(kernel: str) -> TaskList:
-        return replace(found, tasks=tuple(one for one in found.tasks if one.kernel == kernel))
+    found = found_tasks(two_products_model(), kernels="matmul*")
+    first, second = found.tasks
 
-    tuned(only(OTHER), tmp_path, FakeBench(best_at(3.0)))
-    result = tuned(only(CONV), tmp_path, FakeBench(best_at(3.0)), depth=1)
-    seeds = next(one for one in result.events if isinstance(one, Seeded) and one.kernel == CONV)
-    assert seeds.sources[0].startswith(f"{OTHER} on x86-64-v3")
-    after = [trial for trial in result.trials if trial.kernel == CONV][1]
+    def cost(_task: TuningTask, trace: list[Any]) -> float:
+        return 100.0 + 10.0 * abs(log2(drawn(trace)[0] / 3.0))  # three rows in a tile
+
+    before = tuned(replace(found, tasks=(first,)), tmp_path, FakeBench(cost), trials=60)
+    best = min(trial.value for trial in before.trials if trial.value is not None)
+    result = tuned(replace(found, tasks=(second,)), tmp_path, FakeBench(cost), depth=1, trials=9)
+    seeds = next(one for one in result.events if isinstance(one, Seeded))
+    assert seeds.kernel == second.kernel
+    assert seeds.sources[0].startswith(f"{first.kernel} on x86-64-v3")
+    after = result.trials[1]
     assert after.origin == "seed"
-    assert after.value == pytest.approx(100.0)
-    ended = next(one for one in result.kernels if one.kernel == CONV)
-    assert ended.best_seed.startswith(OTHER)
-    assert ended.seed_gain == pytest.approx(ended.gain)
+    assert after.value == pytest.approx(best)
+    (ended,) = result.kernels
+    assert ended.best_seed.startswith(first.kernel)
+    assert ended.seed_gain is not None
+    assert ended.gain is not None
+    assert 1.0 < ended.seed_gain <= ended.gain
+
+
+def two_products_model() -> onnx.ModelProto:
+    """x -> product -> product -> y, of 12 rows each."""
+    node = onnx.helper.make_node
+    return make_model(
+        [
+            node("MatMul", ["x", "w0"], ["h"]),
+            node("Relu", ["h"], ["r"]),
+            node("MatMul", ["r", "w1"], ["y"]),
+        ],
+        inputs={"x": ("float32", [12, 24])},
+        outputs={"y": ("float32", [12, 160])},
+        constants={"w0": weights(24, 80, seed=0), "w1": weights(80, 160, seed=1)},
+    )
+
+
+def test_trials_before_the_tasks_count(found: TaskList, tmp_path: Path) -> None:
+    """Those of choices: to the limit, and to what a trial took all in."""
+    result = tuned(found, tmp_path, FakeBench(best_at(3.0)), trials=10, trials_before=4)
+    finished = result.finished
+    assert finished.trials == 10
+    assert len(result.trials) == 6
+    assert finished.seconds_per_trial == pytest.approx(finished.elapsed_s / 10)

@@ -24,6 +24,8 @@ from compiler.stages.operators.requantize import Bounds, requantized
 from compiler.stages.provenance import is_call_to
 
 INT32_LIMIT = 2**31
+# A float32 of an int32 times so much fits 32 bits.
+FITTING_FACTOR = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,12 +166,18 @@ class Context:
         if to.slope is not None:
             operands.append(relax.const(_factors(factor * to.slope)))
         name, make = summed or ("requantize", _as_it_is)
+        fits = self.dot.saturates_results and products_fit(factor, to.slope)
         return self.emit_te(
-            lambda data, *more: requantized(make(data), *more, to=to.bounds),
+            lambda data, *more: requantized(make(data), *more, to=to.bounds, fits=fits),
             sums,
             *operands,
             name=name,
         )
+
+
+def products_fit(factor: np.ndarray, slope: float | None) -> bool:
+    """Whether the product of any int32 and a factor fits 32 bits, below 0 by `slope` more."""
+    return float(np.abs(factor).max()) * max(1.0, abs(slope or 0.0)) <= FITTING_FACTOR
 
 
 def _as_it_is(sums: Any) -> Any:

@@ -28,7 +28,7 @@ class IntegerDot:
     lanes: int  # output channels side by side in packed weights
     group: int = 1  # input channels side by side: 4 for VNNI and sdot, 2 for pairs of int16
     # Of the rows that sums read. None: the data's own, zero point folded into the bias. int16:
-    # zero points subtracted. uint8 or int8: the other kind shifted by 128.
+    # zero points subtracted, unless `keeps_zero`. uint8 or int8: the other kind shifted by 128.
     row_dtype: str | None = None
     # Shorter groups, for depths that they divide and `group` does not: no row is copied for them.
     short_groups: tuple[int, ...] = ()
@@ -45,6 +45,10 @@ class IntegerDot:
     lane_multiple: int | None = None
     # Depthwise convolutions sum two taps a step, of rows of int16.
     pairs_taps: bool = False
+    # Rows of int16 hold the data as it is: zero points are folded into the bias.
+    keeps_zero: bool = False
+    # Instructions that narrow results saturate, so what fits 32 bits needs no upper bound.
+    saturates_results: bool = False
     # Lanes may be halved down to this where that leaves fewer of them empty.
     least_lanes: int | None = None
     least_weight: int = -128  # of weights in int8; where one is less, they are int16
@@ -99,7 +103,7 @@ SVE_DOT = IntegerDot(lanes=64, group=4, lane_multiple=4, joins_taps=True, row_dt
 
 def row_shift(dtype: str, zero: int, dot: IntegerDot) -> int:
     """What is added to data of `dtype` where a row is copied, so that it fits `dot.row_dtype`."""
-    if dot.row_dtype in (None, dtype):
+    if dot.row_dtype in (None, dtype) or (dot.row_dtype == "int16" and dot.keeps_zero):
         return 0
     return {"int16": -zero, "uint8": 128, "int8": -128}[str(dot.row_dtype)]
 
@@ -167,5 +171,7 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
         flat_positions=True,
         pairs_taps=True,
         depthwise_row_dtype="int16",
+        keeps_zero=True,
+        saturates_results=True,
     )
     return replace(pairs, group=4, row_dtype="uint8") if sums_fours(spec) else pairs

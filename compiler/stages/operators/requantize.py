@@ -26,21 +26,32 @@ class Bounds:
     high: int
 
 
-def rounded(value: Any, to: Bounds) -> Any:
-    """``clip(value, low - zero, high - zero)``, rounded half to even, plus zero, in `to.dtype`."""
+def rounded(value: Any, to: Bounds, *, fits: bool = False) -> Any:
+    """``clip(value, low - zero, high - zero)``, rounded half to even, plus zero, in `to.dtype`.
+
+    Args:
+        fits: the value fits 32 bits. The lower bound is then taken first, which says so to
+            `compiler/kernels/packed_rounding.py`; the number is the same.
+    """
     high, low = (tirx.const(float(bound - to.zero), "float32") for bound in (to.high, to.low))
-    clipped = te.max(te.min(value, high), low)
+    clipped = te.min(te.max(value, low), high) if fits else te.max(te.min(value, high), low)
     bits = tirx.reinterpret("int32", clipped + tirx.const(MAGIC, "float32"))
     return (bits - tirx.const(MAGIC_BITS - to.zero, "int32")).astype(to.dtype)
 
 
 def requantized(
-    sums: te.Tensor, bias: te.Tensor, factor: te.Tensor, *more: te.Tensor, to: Bounds
+    sums: te.Tensor,
+    bias: te.Tensor,
+    factor: te.Tensor,
+    *more: te.Tensor,
+    to: Bounds,
+    fits: bool = False,
 ) -> te.Tensor:
     """``float32(sums + bias) * factor`` in the integers of `to`; both broadcast from the right.
 
     Args:
         more: one tensor at most: the factor where ``sums + bias`` is negative (leaky ReLU).
+        fits: all factors are so small that every product fits 32 bits.
     """
 
     def of(operand: te.Tensor, indices: tuple[Any, ...]) -> Any:
@@ -53,7 +64,7 @@ def requantized(
         scale = of(factor, indices)
         if more:
             scale = tirx.Select(exact < 0, of(more[0], indices), scale)
-        return rounded(exact.astype("float32") * scale, to)
+        return rounded(exact.astype("float32") * scale, to, fits=fits)
 
     return te.compute(sums.shape, element, name="requantize")
 

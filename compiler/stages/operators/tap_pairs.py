@@ -47,7 +47,8 @@ def tap_pairs_depthwise_conv2d(
     data: te.Tensor, weight: te.Tensor, *, sig: Conv2dSignature, dot: IntegerDot, zero: int
 ) -> te.Tensor:
     """int32 ``[N, OH, OW, O]`` from ``data[N, H, W, C]`` and weights of `pack_tap_pairs`."""
-    rows = _pairs_of_rows(data, sig, shift=row_shift(str(data.dtype), zero, dot))
+    shift = row_shift(str(data.dtype), zero, dot)
+    rows = _pairs_of_rows(data, sig, shift=shift, around=zero + shift)
     starts, pairs = _starts(sig), _pairs(sig)
     pair = te.reduce_axis((0, pairs), "tap_pair")
     tap_x = te.reduce_axis((0, sig.kernel[1]), "tap_x")
@@ -76,20 +77,26 @@ def _pairs(sig: Conv2dSignature) -> int:
     return -(-(sig.kernel[0] + _starts(sig) - 1) // PAIR)
 
 
-def _pairs_of_rows(data: te.Tensor, sig: Conv2dSignature, *, shift: int) -> te.Tensor:
-    """``data[N, H, W, C]`` as int16 [N, pairs of H + pads, W + pads, C, 2], 0 around it."""
+def _pairs_of_rows(data: te.Tensor, sig: Conv2dSignature, *, shift: int, around: int) -> te.Tensor:
+    """``data[N, H, W, C]`` as int16 [N, pairs of H + pads, W + pads, C, 2].
+
+    Args:
+        shift: what is added to it.
+        around: what stands around it.
+    """
     top, left, _, right = sig.pads
     batch, height, width, channels = (int(extent) for extent in data.shape)
     last = (sig.out_extent[0] - 1) * sig.strides[0] // PAIR + _pairs(sig)
 
+    border = tirx.const(around, "int16")
+
     def element(n: Any, k: Any, x: Any, c: Any, i: Any) -> Any:
         row = k * PAIR + i
         value = data[n, row - top, x - left, c].astype("int16") + tirx.const(shift, "int16")
-        around = tirx.const(0, "int16")
         if left or right:
-            value = tirx.if_then_else(tirx.all(x >= left, x < left + width), value, around)
+            value = tirx.if_then_else(tirx.all(x >= left, x < left + width), value, border)
         if top or PAIR * last > height:
-            value = tirx.if_then_else(tirx.all(row >= top, row < top + height), value, around)
+            value = tirx.if_then_else(tirx.all(row >= top, row < top + height), value, border)
         return value
 
     shape = (batch, last, width + left + right, channels, PAIR)
