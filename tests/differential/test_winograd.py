@@ -54,9 +54,11 @@ def convolutions(draw: st.DrawFn) -> Case:
     return Case(text, model, tolerance=TOLERANCE, threads=draw(st.integers(1, 2)))
 
 
-def _some_grid(sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int) -> TileGrid | None:
+def _some_grid(
+    sig: Conv2dSignature, spec: TargetSpec, arena_bytes: int, *, bfloats: bool
+) -> TileGrid | None:
     """Tiles of any size in chunks of any shape, drawn by the signature alone."""
-    del spec, arena_bytes
+    del spec, arena_bytes, bfloats
     if sig.kernel != (3, 3):
         return None
     number = sum(sig.out_extent) + sig.in_channels // 4

@@ -130,9 +130,9 @@ def pooled_model() -> onnx.ModelProto:
 def test_kernels_of_the_fallback_get_the_generic_space() -> None:
     found, task, space = only_task(pooled_model(), "")
     assert default_schedule(task, found).is_fallback
-    assert space.size == 1
+    own = space.size  # rows of a tile
     assert space.widen(found) > 0
-    assert space.size > 20
+    assert space.size > own + 20
     kinds = {draw.kind for draw in space.draws(1)}
     assert COMPUTE_LOCATION in kinds
     rng = random.Random(2)
