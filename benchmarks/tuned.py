@@ -21,11 +21,10 @@ from typing import Any
 
 import click
 
-from compiler.measure.bench import bench
+from compiler.measure.bench import PEERS, bench
 from compiler.measure.bench_result import UNTUNED, ModelTiming
 
 RESULTS = Path(__file__).resolve().parent / "results"
-AGAINST = ("onnxruntime", "openvino", UNTUNED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +59,7 @@ def tuned(model: Path, folder: Path, duration: str) -> tuple[float, dict[str, An
 def measured(model: Path, folder: Path, duration: str, runs: int) -> Row:
     """Tune a model, then time it in turns with its peers and with itself untuned."""
     seconds, last = tuned(model, folder, duration)
-    result = bench([model], against=AGAINST, threads=1, runs=runs, records=folder)
+    result = bench([model], against=PEERS, threads=1, runs=runs, records=folder)
     timing = result.models[0]
     return _row(timing, str(result.settings["cpu"]), seconds, last)
 

@@ -20,12 +20,11 @@ from typing import Any
 import click
 
 from compiler.commands.output import progress_reporter
-from compiler.measure.bench import bench
+from compiler.measure.bench import OTHERS, bench
 from compiler.measure.bench_result import BenchResult
 from compiler.measure.profile import profile
 from compiler.pipeline import compile as compile_model
 
-PEERS = ("onnxruntime", "openvino")
 RESULTS = Path(__file__).resolve().parent / "results"
 PEAK_TARGETS = ("host", "x86-64-v3")
 # Operators by the first word of their ONNX name; depthwise convolutions are bound by memory.
@@ -90,11 +89,11 @@ def table(document: dict[str, Any]) -> str:
         for row in rows:
             engines = {engine["engine"]: engine for engine in row["engines"]}
             cells.append(f"{engines['tunesmith']['minimum_us'] / 1e3:.3g}")
-            cells += [_ratio(engines[peer]["ratio"]) for peer in PEERS]
+            cells += [_ratio(engines[peer]["ratio"]) for peer in OTHERS]
         lines.append("| " + " | ".join(cells) + " |")
     means = ["geometric mean"]
     for one in results:
-        means += ["", *(_ratio(one["geometric_mean"][peer]) for peer in PEERS)]
+        means += ["", *(_ratio(one["geometric_mean"][peer]) for peer in OTHERS)]
     lines.append("| " + " | ".join(means) + " |")
     best = ", ".join(
         f"{one['geometric_mean_to_best']:.2f} with {one['settings']['threads']} thread(s)"
@@ -133,7 +132,7 @@ def main(
     """Measure MODEL... and write the results."""
     with progress_reporter() as report:
         results = [
-            bench(models, against=PEERS, threads=count, runs=runs, report=report)
+            bench(models, against=OTHERS, threads=count, runs=runs, report=report)
             for count in threads
         ]
         shares = [

@@ -7,7 +7,6 @@ needs neither TVM nor NumPy.
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from typing import NoReturn
 
 import click
 
+from compiler.commands.lazy_verbs import LazyVerbs
 from compiler.commands.output import print_error
 from compiler.errors import CompilerError
 from compiler.version import VERSION
@@ -52,19 +52,12 @@ _FILE_ERRORS = {
 }
 
 
-class VerbGroup(click.Group):
+class VerbGroup(LazyVerbs):
     """A group whose verbs are imported on use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in VERBS:
-            return None
-        command = importlib.import_module(f"compiler.commands.{cmd_name}").command
-        if not isinstance(command, click.Command):
-            raise TypeError(f"compiler.commands.{cmd_name}.command is no click command")
-        return command
+    verbs = VERBS
+    modules = "compiler.commands."
+    title = "Verbs"
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -75,10 +68,6 @@ class VerbGroup(click.Group):
             hint = f"did you mean '{nearest[0]}'?" if nearest else f"verbs: {', '.join(VERBS)}"
             ctx.fail(f"no such verb '{verb}'; {hint}")
         return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,9 +8,9 @@ from typing import Any
 import onnx
 from tvm.s_tir import Schedule
 
-from compiler.program import Program
 from compiler.scheduling import Workloads, trace_json, workload_hash
 from compiler.target_spec import TargetSpec
+from compiler.tuner.graph_tasks import constant_of
 from compiler.tuner.trial import Candidate, TuningTask
 from schedules.draws import Draw, draws, with_decisions
 from schedules.rules import rules_for
@@ -33,19 +33,9 @@ def tasks_of(found: Workloads) -> dict[str, TuningTask]:
             input_count=found.input_counts[name],
             calls=len(calls),
             macs=calls[0].macs,
-            constants=tuple(_constant(found.program, value) for value in calls[0].inputs),
+            constants=tuple(constant_of(found.program, value) for value in calls[0].inputs),
         )
     return made
-
-
-def _constant(program: Program, number: int) -> Any:
-    value = program.values[number]
-    array = program.constants.get(value.storage)
-    if array is None:
-        return None
-    return array.reshape(-1)[value.offset_bytes // array.itemsize :][: value.element_count].reshape(
-        value.shape
-    )
 
 
 def default_schedule(task: TuningTask, spec: TargetSpec) -> tuple[str, Schedule]:

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
+from compiler.commands.lazy_verbs import LazyVerbs
 from compiler.commands.output import json_option
 
 # The texts stand here so that ``--help`` imports no verb.
 VERBS = {"status": "Show the boards of a tracker: free, busy, waited for."}
 
 
-class _Farm(click.Group):
+class _Farm(LazyVerbs):
     """Verbs that are imported on use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in VERBS:
-            return None
-        found = importlib.import_module(f"compiler.commands.farm_{cmd_name}").command
-        assert isinstance(found, click.Command)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+    verbs = VERBS
+    modules = "compiler.commands.farm_"
 
 
 @click.group("farm", cls=_Farm, invoke_without_command=True)

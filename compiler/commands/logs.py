@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
+from compiler.commands.lazy_verbs import LazyVerbs
 from compiler.commands.output import json_option
 
 # The texts stand here so that ``--help`` imports no verb.
@@ -21,22 +20,11 @@ VERBS = {
 }
 
 
-class _Logs(click.Group):
+class _Logs(LazyVerbs):
     """Verbs that are imported on use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in VERBS:
-            return None
-        found = importlib.import_module(f"compiler.commands.logs_{cmd_name}").command
-        assert isinstance(found, click.Command)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+    verbs = VERBS
+    modules = "compiler.commands.logs_"
 
 
 @click.group("logs", cls=_Logs, invoke_without_command=True)

@@ -33,7 +33,8 @@ from compiler.runners.runner import Runner
 from compiler.target_spec import Precision, TargetSpec, load_target
 from compiler.version import VERSION
 
-PEERS = ("onnxruntime", "openvino", UNTUNED)
+OTHERS = ("onnxruntime", "openvino")
+PEERS = (*OTHERS, UNTUNED)
 DEFAULT_RUNS = 50
 # Engines take turns, so that a machine that slows down or gets busy slows all of them.
 ROUNDS = 5

@@ -10,7 +10,7 @@ from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
 from schedules import match, roles, steps
-from schedules.cpu.conv2d import channel_parts, chunk_rows, pads_rows
+from schedules.cpu.conv2d import channel_parts, chunk_rows, output_loops, pads_rows
 from schedules.cpu.dot_step import dot_step, sums_by_steps
 from schedules.cpu.register_tile import Tile, choose_dividing_tile, choose_tile
 from schedules.fused import FusedSum, fused_sum
@@ -45,7 +45,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec, step: str) -> None:
     tile, run = _tile_and_run(kernel, spec)
     is_whole = _is_whole(kernel)
     store = sch.cache_write(conv, 0, "local")
-    batch, channel, row, column, *lane = _output_loops(kernel)
+    batch, channel, row, column, *lane = output_loops(kernel)
     part, column = sch.split(column, factors=[None, run])
     outer_column, inner_column = steps.split_drawn(
         sch, column, tile.columns, spec.vector.register_count
@@ -92,18 +92,6 @@ def _is_whole(kernel: FusedSum) -> bool:
     _, _, blocks, _, _, lanes = match.axis_extents(kernel.sch, kernel.main)[:6]
     _, channels, _, _, *lane = match.axis_extents(kernel.sch, kernel.epilogue)
     return channels * prod(lane) == blocks * lanes
-
-
-def _output_loops(kernel: FusedSum) -> list[Any]:
-    """The epilogue's loops: batch, channel, row, column, perhaps lane; one row as the sums have."""
-    sch, epilogue = kernel.sch, kernel.epilogue
-    if pads_rows(kernel):
-        return list(sch.get_loops(epilogue))
-    has_lane = len(match.axis_extents(sch, epilogue)) == 5
-    steps.flatten_axes(sch, epilogue, 2, 2)
-    batch, channel, *position = sch.get_loops(epilogue)
-    lane = [position.pop()] if has_lane else []
-    return [batch, channel, *sch.split(steps.fuse_loops(sch, position), factors=[1, None]), *lane]
 
 
 def _rows_together(kernel: FusedSum, items: int, spec: TargetSpec) -> int:

@@ -52,7 +52,7 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     by_scalar = spec.vector.multiplies_by_scalar
     tile = _tile(kernel, spec, by_lane=by_lane)
     store = sch.cache_write(conv, 0, "local")
-    batch, channel, row, column, *lane = _loops(kernel)
+    batch, channel, row, column, *lane = output_loops(kernel)
     # Where the epilogue calls exp or the like, sums of a row are stored first: it then takes
     # several vectors at a time, whose steps do not wait for each other.
     dear = bool(out_block) and match.calls_exponentials(sch, epilogue)
@@ -110,7 +110,7 @@ def _tile(kernel: FusedSum, spec: TargetSpec, *, by_lane: bool) -> Tile:
     return choose_tile(blocks, columns, registers, by_lane=by_lane)
 
 
-def _loops(kernel: FusedSum) -> list[Any]:
+def output_loops(kernel: FusedSum) -> list[Any]:
     """The epilogue's loops: batch, channel, row, column, and lane of blocked data.
 
     Of a pointwise convolution all positions are one row, as they are in its sums.

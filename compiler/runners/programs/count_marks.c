@@ -48,15 +48,3 @@ static void write_counts(qemu_plugin_id_t id, void *data)
     }
     fclose(file);
 }
-
-__attribute__((visibility("default"))) int qemu_plugin_install(
-    qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
-{
-    (void)info;
-    if (!read_arguments(argc, argv)) {
-        return 1;
-    }
-    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
-    qemu_plugin_register_atexit_cb(id, write_counts, NULL);
-    return 0;
-}

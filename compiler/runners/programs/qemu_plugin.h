@@ -36,4 +36,20 @@ static int read_arguments(int argc, char **argv)
     return 1;
 }
 
+/* What each plugin does with a block when it is translated, and when the emulator ends. */
+static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
+static void write_counts(qemu_plugin_id_t id, void *data);
+
+__attribute__((visibility("default"))) int qemu_plugin_install(
+    qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+{
+    (void)info;
+    if (!read_arguments(argc, argv)) {
+        return 1;
+    }
+    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+    qemu_plugin_register_atexit_cb(id, write_counts, NULL);
+    return 0;
+}
+
 #endif
