@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compiler.board_address import DEFAULT_TIMEOUT_S
 from compiler.commands.logs_options import PATH, folder_option, target_option, threads_option
 from compiler.commands.model_options import shape_option, value_option
 from compiler.commands.number_options import precision_option
@@ -77,6 +78,14 @@ def _time(_context: click.Context, _parameter: click.Parameter, text: str | None
 )
 @click.option("--tracker", metavar="HOST:PORT", help="TVM's RPC tracker, for --runner rpc.")
 @click.option("--key", metavar="KEY", help="Of the boards at the tracker.")
+@click.option(
+    "--rpc-timeout",
+    "timeout_s",
+    metavar="SECONDS",
+    type=click.IntRange(min=1),
+    help="The longest that an answer of either may take; then a board is set aside.  "
+    f"[default: {DEFAULT_TIMEOUT_S}]",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes that build.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @click.option(
@@ -100,6 +109,7 @@ def command(
     runner_kind: Any,
     tracker: str | None,
     key: str | None,
+    timeout_s: int | None,
     explain: bool,
     as_json: bool,
     **options: Any,
@@ -109,8 +119,10 @@ def command(
     Candidates are built on some processors and measured on others. `tunesmith compile --records`
     uses what was found. Ctrl-C ends the run when what is in flight is saved; a second one at once.
     """
-    if (tracker or key) and runner_kind in ("native", "emulator"):
-        raise click.UsageError(f"--tracker and --key do not go with --runner {runner_kind}")
+    if (tracker or key or timeout_s) and runner_kind in ("native", "emulator"):
+        raise click.UsageError(
+            f"--tracker, --key and --rpc-timeout do not go with --runner {runner_kind}"
+        )
     from compiler.commands.tune_view import open_view, print_result
     from compiler.tuner.open_trials import RunnerOptions
     from compiler.tuner.tune import tune
@@ -120,7 +132,7 @@ def command(
             model,
             log_dir=folder,
             stop_gain=stop_gain / 100,
-            runner=RunnerOptions(kind=runner_kind, tracker=tracker, key=key),
+            runner=RunnerOptions(kind=runner_kind, tracker=tracker, key=key, timeout_s=timeout_s),
             listener=_print_line if as_json else view,
             report=view.report,
             stop=stop,

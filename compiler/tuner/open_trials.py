@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from compiler.board_address import DEFAULT_TIMEOUT_S
 from compiler.target_spec import Precision, TargetSpec
 from compiler.tuner.build_pool import BuildPool, LoweringOptions
 from compiler.tuner.placement import Placement
@@ -21,6 +22,7 @@ class RunnerOptions:
     kind: RunnerChoice = "auto"
     tracker: str | None = None  # HOST:PORT
     key: str | None = None  # of the boards at the tracker
+    timeout_s: int | None = None  # the longest that the tracker or a board may take
 
 
 def open_runner(
@@ -40,6 +42,13 @@ def open_runner(
     kind = spec.runner.kind if options.kind == "auto" else options.kind
     if options.tracker is not None:
         kind = "rpc"
+    if kind != "rpc" and (options.key is not None or options.timeout_s is not None):
+        raise TuningError(
+            f"candidates for {spec.name} go to no board",
+            why=f"they are measured by the runner `{kind}`: a key of boards and a limit on their "
+            "answers mean nothing there",
+            fix="give --runner rpc, or leave --key and --rpc-timeout out",
+        )
     if kind == "native":
         from compiler.tuner.native_runner import NativeRunner
 
@@ -62,7 +71,8 @@ def _rpc_runner(spec: TargetSpec, options: RunnerOptions) -> TrialRunner:
             why="candidates go to the boards that a tracker of TVM has under a key",
             fix="give --tracker HOST:PORT and --key KEY, or both in the target's [runner]",
         )
-    return RpcRunner(spec, tracker, key)
+    timeout_s = options.timeout_s or spec.runner.timeout_s or DEFAULT_TIMEOUT_S
+    return RpcRunner(spec, tracker, key, timeout_s)
 
 
 def open_builder(

@@ -6,8 +6,10 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from compiler.tuning.folder import read_lines
 from compiler.tuning.record import ScheduleRecord
 from compiler.tuning.summary import summarize
 from tests.cli.conftest import Outcome
+from tests.rpc_board import listening
 
 _ROOT = Path(__file__).parent.parent.parent
 _TIMEOUT_S = 240
@@ -93,6 +96,14 @@ def test_what_is_no_time(text: str) -> None:
 def test_refusals(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(words(model, tmp_path, "--runner", "native", "--tracker", "x:1")) == 2
     assert "do not go with --runner native" in capsys.readouterr().err
+    assert exit_code(words(model, tmp_path, "--runner", "emulator", "--rpc-timeout", "5")) == 2
+    said = capsys.readouterr().err
+    assert "--tracker, --key and --rpc-timeout do not go with --runner emulator" in said
+    for board in (["--rpc-timeout", "5"], ["--key", "hazel"]):
+        assert exit_code(words(model, tmp_path, *board)) == 1
+        said = capsys.readouterr().err
+        assert "candidates for host go to no board\n  why: they are measured by the runner" in said
+        assert "fix: give --runner rpc" in said
     assert exit_code(words(model, tmp_path, "--runner", "rpc")) == 1
     said = capsys.readouterr().err
     assert "boards for host are not known" in said
@@ -100,6 +111,22 @@ def test_refusals(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert exit_code(["tune", str(model), "--target", "cuda-sm80"]) == 1
     assert "cannot be measured one by one" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tracker_that_does_not_answer_in_time(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = threading.Event()
+
+    def silent(_: socket.socket) -> None:
+        asked.wait(30)
+
+    with listening(silent) as tracker:
+        rpc = ["--runner", "rpc", "--tracker", tracker, "--key", "hazel", "--rpc-timeout", "1"]
+        assert exit_code(words(model, tmp_path, *rpc)) == 1
+        asked.set()
+    said = capsys.readouterr().err
+    assert f"the tracker at {tracker} did not answer within 1 s" in said
 
 
 def test_one_kernel_is_tuned(

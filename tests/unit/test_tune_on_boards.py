@@ -18,6 +18,7 @@ from compiler.tuning.target_key import target_key
 from tests.rpc_board import start_boards, start_tracker
 
 TRIALS = 14
+TIMEOUT_S = 6
 
 
 @pytest.mark.slow
@@ -29,7 +30,7 @@ def test_it_ends_with_records_of_all_kernels(
     if not runs_here(spec):
         pytest.skip("the boards are this machine, and no x86-64-v3")
     lost: list[str] = []
-    runner = partial(RpcRunner, timeout_s=6, report=lost.append)
+    runner = partial(RpcRunner, report=lost.append)
     monkeypatch.setattr("compiler.tuner.rpc_runner.RpcRunner", runner)
     ended: list[str] = []
     with (
@@ -54,11 +55,15 @@ def test_it_ends_with_records_of_all_kernels(
             threads=1,
             jobs=1,
             acceptance=False,
-            runner=RunnerOptions(kind="rpc", tracker=tracker.endpoint, key="hazel"),
+            runner=RunnerOptions(
+                kind="rpc", tracker=tracker.endpoint, key="hazel", timeout_s=TIMEOUT_S
+            ),
             listener=listen,
         )
-    assert ended == ["passed"] * TRIALS
+    assert ended == ["passed"] * TRIALS, lost
     assert len(lost) == 2
+    hung = f"did not answer within {TIMEOUT_S} s"
+    assert [hung in reason for reason in lost].count(True) == 1
     kernels = result.kernels
     assert len(kernels) == result.started.tasks
     assert all(kernel.best is not None for kernel in kernels)
