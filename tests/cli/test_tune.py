@@ -155,7 +155,7 @@ def test_one_kernel_is_tuned(
 
 
 def check_resumed(
-    model: Path, logs: Path, seen: list[dict[str, Any]], total: int, *more: str
+    model: Path, logs: Path, seen: list[dict[str, Any]], total: int, *more: str, kills: int = 1
 ) -> None:
     """Nothing that was told is lost, the records are whole, and the run goes on to its end."""
     kept = {(record.kernel, record.trace_id) for record in schedules(logs)}
@@ -165,7 +165,8 @@ def check_resumed(
     out, err = process.communicate(timeout=_TIMEOUT_S)
     assert process.returncode == 0, err
     events = [json.loads(line) for line in out.splitlines()]
-    assert events[0]["spent_trials"] >= max(0, len(seen) - 1)
+    passed = sum(event["outcome"] == "passed" for event in seen)
+    assert events[0]["spent_trials"] >= passed - kills  # a record is written before the count is
     trials = [event for event in events if event["event"] == "trial"]
     assert not kept & {(event["kernel"], event["trace_id"]) for event in trials}
     if seen:
@@ -183,29 +184,49 @@ def test_kill_9_loses_no_finished_trial(model: Path, tmp_path: Path) -> None:
     check_resumed(model, logs, seen, 5, "--kernels", "conv2d*")
 
 
+def events_of(out: str) -> list[dict[str, Any]]:
+    """The events of whole lines: of the last one a killed run may have written a part."""
+    return [json.loads(line) for line in out.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def killed_after(seconds: float, model: Path, logs: Path, *more: str) -> list[dict[str, Any]]:
+    """Start a run, kill it at that moment, and return what it had told."""
+    process = started(model, logs, *more)
+    with pytest.raises(subprocess.TimeoutExpired):  # else it ended by itself before
+        process.communicate(timeout=seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    out, _ = process.communicate(timeout=_TIMEOUT_S)
+    return events_of(out)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(8))
-def test_kill_9_at_random_moments(model: Path, tmp_path: Path, seed: int) -> None:
-    """Also before the first trial, while finals run, and several times in a row."""
-    logs, rng = tmp_path / "logs", random.Random(seed)
+def test_kill_9_at_twenty_random_moments(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One log folder, each run resumes the one before; also before and between first trials."""
+    logs, rng, endless = tmp_path / "logs", random.Random(20), ("--stop-gain", "0", "--resume")
     seen: list[dict[str, Any]] = []
-    for _ in range(3):
-        process = started(model, logs, "--trials", "30", "--resume")
-        try:
-            out, _ = process.communicate(timeout=rng.uniform(0.5, 14.0))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            out, _ = process.communicate(timeout=_TIMEOUT_S)
-        lines = [line for line in out.splitlines(keepends=True) if line.endswith("\n")]
-        events = [json.loads(line) for line in lines]
-        seen += [event for event in events if event["event"] == "trial"]
-        kept = {(record.kernel, record.trace_id) for record in schedules(logs)}
-        assert {(event["kernel"], event["trace_id"]) for event in seen} <= kept
+    names: set[tuple[str, str]] = set()
+    moments, spent = [], []
+    for _ in range(20):
+        moments.append(rng.uniform(0.5, 16.0))
+        events = killed_after(moments[-1], model, logs, *endless)
+        trials = [event for event in events if event["event"] == "trial"]
+        new = {(event["kernel"], event["trace_id"]) for event in trials}
+        assert not names & new  # what had ended before a kill is not tried again
+        names |= new
+        seen += trials
+        spent += [event["spent_trials"] for event in events if event["event"] == "started"]
+        assert names <= {(record.kernel, record.trace_id) for record in schedules(logs)}
         if logs.is_dir():
-            assert summarize(logs).complaints == ()
-    process = started(model, logs, "--trials", "30", "--resume")
-    _, err = process.communicate(timeout=_TIMEOUT_S)
-    assert process.returncode == 0, err
+            assert exit_code(["logs", "check", "--log-dir", str(logs)]) == 0, capsys.readouterr()
+    passed = sum(event["outcome"] == "passed" for event in seen)
+    capsys.readouterr()
+    print(f"killed after {', '.join(f'{moment:.1f}' for moment in moments)} s")
+    print(f"{len(spent)} of 20 runs had started, {len(seen)} trials had ended, {passed} passed")
+    assert passed > len(spent) > 10  # others were killed before they had told anything
+    assert spent == sorted(spent)
+    check_resumed(model, logs, seen, passed + 5, kills=20)
 
 
 @pytest.mark.slow
