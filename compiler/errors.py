@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class CompilerError(Exception):
     """Base of every error raised on purpose.
@@ -18,6 +21,10 @@ class CompilerError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}\n  why: {self.why}\n  fix: {self.fix}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, so that a process can hand it to another one."""
+        return partial(type(self), why=self.why, fix=self.fix), (self.what,)
 
 
 class ModelError(CompilerError):

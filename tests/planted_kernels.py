@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,19 @@ def planted(
         code_bytes=len(code),
         runtime_symbols=runtime_symbols,
     )
+
+
+def with_body(kernel: CompiledKernel, body: str) -> CompiledKernel:
+    """The same kernel, but its functions do that, whatever they are given."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "planted.c"
+        functions = [f"void {phase.symbol}(void) {{ {body} }}" for phase in kernel.phases]
+        source.write_text("\n".join(functions))
+        command = ["cc", "-c", "-O1", "-fPIC", source.name, "-o", "planted.o"]
+        subprocess.run(command, cwd=folder, check=True)
+        return replace(
+            kernel, object_code=source.with_suffix(".o").read_bytes(), runtime_symbols=()
+        )
 
 
 def planted_data(*, macs: int = 0) -> KernelData:

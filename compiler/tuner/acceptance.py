@@ -7,41 +7,23 @@ both run in turns, and what makes it slower, wrong or too large is rejected.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from compiler.artifact.manifest import Artifact
-from compiler.errors import (
-    LimitError,
-    NotRunnableError,
-    OtherMachineError,
-    ToolchainError,
-    VerificationError,
-)
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
-from compiler.pipeline import VerifyMode
-from compiler.pipeline import compile as compile_model
 from compiler.target_spec import Precision, TargetSpec
-from compiler.tuner.run_times import RunTimes, compare_runs, kernel_ratios
+from compiler.tuner.model_builds import Builds, NotComparedError, Report, Trial, Usable
+from compiler.tuner.model_process import ModelProcess
+from compiler.tuner.run_times import RunTimes
 from compiler.tuning.folder import read_lines
-from compiler.tuning.record import ChoiceRecord, Record, ScheduleRecord, Verdict
+from compiler.tuning.record import Record, ScheduleRecord, Verdict
 from compiler.tuning.store import best_choices, best_schedules
 from compiler.tuning.target_key import TargetKey, target_key
-from compiler.tuning.writer import RecordWriter
-from compiler.verify import check
 
-Usable = ScheduleRecord | ChoiceRecord
-Report = Callable[[str], None]
-
-_RUNS_S = 10.0  # of both builds together
-# A kernel that is slower in the model by more than that is to blame. Its share of the model's time
-# may be small, so that many of them hide behind a noise of half a percent.
-_SLOWER_KERNEL = 1.02
 # Builds without the kernels to blame, each of which may bring the next best records into the model.
 _MOST_CORRECTIONS = 2
 
@@ -108,8 +90,8 @@ def accept(
     key = target_key(spec, threads)
     known = _known(folder, key)
     deadline = None if deadline_s is None else monotonic() + deadline_s
-    with TemporaryDirectory(prefix="tunesmith-acceptance-") as work:
-        builds = _Builds(model, spec, key, exact, precision, Path(work), report)
+    with TemporaryDirectory(prefix="tunesmith-acceptance-") as work, ModelProcess(model) as process:
+        builds = Builds(model, spec, key, exact, precision, Path(work), process, report)
         return _Judge(builds, known, deadline).judged()
 
 
@@ -132,140 +114,10 @@ def _verdict(rejection: Rejection) -> Verdict:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Trial:
-    """What became of a build with some records."""
-
-    problem: str = ""  # empty: it may be used
-    times: RunTimes | None = None
-    to_blame: tuple[tuple[str, str], ...] = ()  # names of records that are known to be, and why
-
-
-class _Builds:
-    """Builds of one model with records and without, and what they are compared by."""
-
-    def __init__(
-        self,
-        model: Model,
-        spec: TargetSpec,
-        key: TargetKey,
-        exact: bool,
-        precision: Precision,
-        work: Path,
-        report: Report,
-    ) -> None:
-        self._model, self._spec, self._key = model, spec, key
-        self._exact, self._precision = exact, precision
-        self._work, self._report = work, report
-        self._count = 0
-        self._verify: VerifyMode = "auto"
-        report("build without records")
-        self._old = self._without_records()
-
-    def _without_records(self) -> Artifact | None:
-        """What all others are compared with; None if the limits do not admit it."""
-        try:
-            return self._built(None, "auto")
-        except LimitError:
-            return None
-        except VerificationError:  # drawn inputs do not suit this model: nothing shows by them
-            self._verify = "skip"
-            return self._built(None, "skip")
-
-    def trial(self, records: Sequence[Usable]) -> _Trial:
-        """Build the model with these records, check it, and compare it with that without."""
-        self._report(f"build with {len(records)} records")
-        try:
-            new = self._built(records, self._verify)
-        except LimitError as failure:
-            return _Trial(problem=f"{failure.what}: {failure.why}")
-        except VerificationError as failure:
-            return _Trial(problem=failure.what, to_blame=self._wrong(records))
-        except ToolchainError as failure:  # a library that cannot be linked or run
-            return _Trial(problem=f"{failure.what}: {failure.why}")
-        if self._old is None:
-            return _Trial()
-        times = self._times(self._old, new)
-        if not times.is_slower:
-            return _Trial(times=times)
-        problem = f"{self._model.name} takes {times.ratio:.3f} times as long"
-        blamed = self._slower(self._old, new, times)
-        return _Trial(problem=problem, times=times, to_blame=blamed)
-
-    def _times(self, old: Artifact, new: Artifact) -> RunTimes:
-        self._report("run in turns")
-        threads = self._key.threads
-        try:
-            times = compare_runs(old, new, threads=threads, budget_s=_RUNS_S)
-            if times.is_slower:  # perhaps by where memory happened to lie: opened anew
-                again = compare_runs(old, new, threads=threads, budget_s=_RUNS_S)
-                times = min(times, again, key=lambda one: one.ratio)
-        except (NotRunnableError, OtherMachineError) as refusal:
-            raise _NotComparedError(refusal.what) from refusal
-        return times
-
-    def _slower(self, old: Artifact, new: Artifact, times: RunTimes) -> tuple[tuple[str, str], ...]:
-        """Records of kernels that take longer in the model than by default."""
-        native = new.manifest.runner.kind == "native" and new.manifest.target.family == "cpu"
-        if times.unit != "us" or not native:
-            return ()
-        self._report("time each kernel")
-        ratios = kernel_ratios(old, new, threads=self._key.threads)
-        return tuple(
-            (record, f"in {self._model.name} {kernel} takes {ratio:.2f} times as long")
-            for kernel, record in _records_of_kernels(new).items()
-            if (ratio := ratios.get(kernel, 0.0)) > _SLOWER_KERNEL
-        )
-
-    def _wrong(self, records: Sequence[Usable]) -> tuple[tuple[str, str], ...]:
-        """Records of kernels whose numbers are not onnxruntime's."""
-        self._report("check each kernel")
-        new = self._built(records, "skip")
-        result = check(new.path, self._model, per_kernel=True)
-        used = _records_of_kernels(new)
-        return tuple(
-            (used[kernel.kernel], f"numbers of {kernel.kernel} are not onnxruntime's")
-            for kernel in result.kernels
-            if not kernel.passed and kernel.kernel in used
-        )
-
-    def _built(self, records: Sequence[Usable] | None, verify: VerifyMode) -> Artifact:
-        self._count += 1
-        logs = self._work / f"records-{self._count}"
-        if records is not None:
-            with RecordWriter(logs, self._key) as writer:
-                for record in records:
-                    writer.append(record)
-        return compile_model(
-            self._model,
-            target=self._spec,
-            output=self._work / f"build-{self._count}",
-            threads=self._key.threads,
-            exact=self._exact,
-            precision=self._precision,
-            records=None if records is None else logs,
-            verify=verify,
-            jobs=len(os.sched_getaffinity(0)),
-        )
-
-
-class _NotComparedError(Exception):
-    """Nothing here runs the target, so nothing can be said against the records."""
-
-
-def _records_of_kernels(artifact: Artifact) -> dict[str, str]:
-    """The record that each kernel's schedule came from, by kernel."""
-    return {
-        call["kernel"]: call["schedule"]["name"]
-        for call in artifact.report()["kernels"]
-        if call["schedule"]["source"] == "record"
-    }
-
-
 class _Judge:
     """Rejects records until the model with the rest has no problem."""
 
-    def __init__(self, builds: _Builds, known: Sequence[Record], deadline: float | None) -> None:
+    def __init__(self, builds: Builds, known: Sequence[Record], deadline: float | None) -> None:
         self._builds, self._known, self._deadline = builds, known, deadline
         self._rejected: dict[tuple[str, str], Rejection] = {}  # by candidate
         self._longest_s = 0.0  # of a trial
@@ -273,7 +125,7 @@ class _Judge:
     def judged(self) -> Acceptance:
         try:
             return self._judged()
-        except _NotComparedError as refusal:
+        except NotComparedError as refusal:
             return self._acceptance(self._usable(), None, f"nothing was compared: {refusal}")
 
     def _judged(self) -> Acceptance:
@@ -298,7 +150,7 @@ class _Judge:
     def _halved(self, records: Sequence[Usable], problem: str) -> Acceptance:
         """Accept as many records as can be found to be good together, by trying parts of them."""
         good: list[Usable] = []
-        found: _Trial | None = None
+        found: Trial | None = None
         parts = _halves(records)
         while parts:
             part = parts.pop(0)
@@ -317,7 +169,7 @@ class _Judge:
             return self._acceptance((), None, f"all records are rejected: {problem}")
         return self._good(good, found)
 
-    def _good(self, records: Sequence[Usable], trial: _Trial) -> Acceptance:
+    def _good(self, records: Sequence[Usable], trial: Trial) -> Acceptance:
         times = trial.times
         if times is None:
             return self._acceptance(records, None, "the limits do not admit the model without them")
@@ -335,7 +187,7 @@ class _Judge:
             reason=reason,
         )
 
-    def _trial(self, records: Sequence[Usable]) -> _Trial:
+    def _trial(self, records: Sequence[Usable]) -> Trial:
         start = monotonic()
         trial = self._builds.trial(records)
         self._longest_s = max(self._longest_s, monotonic() - start)

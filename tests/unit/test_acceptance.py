@@ -11,19 +11,24 @@ from typing import Any
 import pytest
 
 from compiler.artifact.manifest import Artifact
-from compiler.errors import LimitError, VerificationError
+from compiler.errors import LimitError, NotRunnableError, VerificationError
+from compiler.kernels import build as kernels_build
 from compiler.limits import with_limits
 from compiler.onnx_import.model import Model
 from compiler.pipeline import compile as compile_model
+from compiler.program import CompiledKernel, ScheduleOutcome
 from compiler.target_spec import TargetSpec, load_target
-from compiler.tuner import acceptance
-from compiler.tuner.acceptance import Usable, _Judge, _NotComparedError, _Trial, accept
+from compiler.tuner import model_builds
+from compiler.tuner.acceptance import _Judge, accept
+from compiler.tuner.model_builds import NotComparedError, Trial, Usable
+from compiler.tuner.model_process import ModelProcess
 from compiler.tuner.run_times import RunTimes, compare_runs, kernel_ratios, margin_of
 from compiler.tuning.record import ChoiceRecord, Measurement, Record, ScheduleRecord, Verdict
 from compiler.tuning.target_key import target_key
 from compiler.tuning.writer import RecordWriter
 from tests.lowered import loaded, workloads
 from tests.onnx_models import conv_net_model
+from tests.planted_kernels import with_body
 from tests.tuning_records import TRACE, record
 from tests.tuning_tasks import default_candidate, tasks_of
 
@@ -57,12 +62,12 @@ class Builds:
     blame: Callable[[Sequence[Usable]], Sequence[Usable]] = lambda _: ()
     tried: list[set[str]] = field(default_factory=list)
 
-    def trial(self, records: Sequence[Usable]) -> _Trial:
+    def trial(self, records: Sequence[Usable]) -> Trial:
         names = {one.candidate[0] for one in records}
         self.tried.append(names)
         problem = self.problem(names)
         blamed = tuple((one.id, "it is slow") for one in self.blame(records)) if problem else ()
-        return _Trial(problem=problem, times=TIMES, to_blame=blamed)
+        return Trial(problem=problem, times=TIMES, to_blame=blamed)
 
 
 def judged(builds: Any, known: Sequence[Record], deadline: float | None = None) -> Any:
@@ -160,8 +165,8 @@ def test_time_is_bounded() -> None:
 
 def test_nothing_runs_the_target() -> None:
     class NoBuilds:
-        def trial(self, records: Sequence[Usable]) -> _Trial:
-            raise _NotComparedError(f"this machine lacks AVX-512: {len(records)}")
+        def trial(self, records: Sequence[Usable]) -> Trial:
+            raise NotComparedError(f"this machine lacks AVX-512: {len(records)}")
 
     result = judged(NoBuilds(), [one("a")])
     assert names(result.accepted) == {"a"}
@@ -273,6 +278,56 @@ def test_a_record_with_wrong_numbers_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("body", "how"),
+    [
+        ("*(volatile int *)0 = 1;", "crashes (ended by SIGSEGV"),
+        ("for (volatile int i = 0; ; i++) { }", "hangs (no answer in "),
+    ],
+    ids=["crash", "hang"],
+)
+def test_a_record_that_crashes_or_hangs_in_the_model_only_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, how: str
+) -> None:
+    """Its kernel was right when it was built alone; the other records stay."""
+    spec = load_target("host")
+    made = planted(spec, tmp_path / "logs", {})
+    (bad,) = [one for one in made if one.kernel.startswith("conv2d_add_relu")]
+    build = kernels_build.build_kernel
+
+    def planting(*arguments: Any, outcome: ScheduleOutcome, **options: Any) -> CompiledKernel:
+        kernel = build(*arguments, outcome=outcome, **options)
+        return with_body(kernel, body) if outcome.name == bad.id else kernel
+
+    monkeypatch.setattr(kernels_build, "build_kernel", planting)
+    monkeypatch.setattr(model_builds, "_LEAST_S", 3.0)
+    monkeypatch.setattr(model_builds, "_RUNS_S", 0.2)
+    result = accept(loaded(conv_net_model()), spec, tmp_path / "logs", threads=1)
+    reasons = {rejection.record.id: rejection.reason for rejection in result.rejected}
+    assert reasons[bad.id].startswith(f"with it model {how}"), reasons
+    assert set(reasons) == {bad.id}
+    assert names(result.accepted) == {one.workload for one in made} - {bad.workload}
+    assert result.times is not None
+
+
+@pytest.mark.slow
+def test_a_model_that_crashes_without_records_is_no_fault_of_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_target("host")
+    planted(spec, tmp_path / "logs", {})
+    build = kernels_build.build_kernel
+
+    def planting(*arguments: Any, **options: Any) -> CompiledKernel:
+        return with_body(build(*arguments, **options), "__builtin_trap();")
+
+    monkeypatch.setattr(kernels_build, "build_kernel", planting)
+    with pytest.raises(NotRunnableError, match="model without records crashes") as caught:
+        accept(loaded(conv_net_model()), spec, tmp_path / "logs", threads=1)
+    assert "no record is to blame" in str(caught.value)
+
+
+@pytest.mark.slow
 def test_model_that_does_not_fit_without_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +340,7 @@ def test_model_that_does_not_fit_without_records(
             raise LimitError("too slow", why="the limit latency_us is 1", fix="raise it")
         return real(model, **options)
 
-    monkeypatch.setattr(acceptance, "compile_model", refused_without)
+    monkeypatch.setattr(model_builds, "compile_model", refused_without)
     result = accept(loaded(conv_net_model()), spec, tmp_path / "logs", threads=1)
     assert len(result.accepted) == len(made)
     assert (result.rejected, result.times) == ((), None)
@@ -299,18 +354,16 @@ def test_model_that_drawn_inputs_do_not_exercise(
     """It is not verified with records either, and its records are not to blame."""
     spec = load_target("host")
     planted(spec, tmp_path / "logs", {})
-    real = compile_model
-    modes = []
+    checked = []
 
-    def not_exercised(model: Model, **options: Any) -> Artifact:
-        modes.append(options["verify"])
-        if options["verify"] == "auto":
-            raise VerificationError("output y is constant", why="nothing shows", fix="--inputs")
-        return real(model, **options)
+    def not_exercised(_: ModelProcess, folder: Path, **__: Any) -> Any:
+        checked.append(folder)
+        raise VerificationError("output y is constant", why="nothing shows", fix="--inputs")
 
-    monkeypatch.setattr(acceptance, "compile_model", not_exercised)
+    monkeypatch.setattr(ModelProcess, "check", not_exercised)
     result = accept(loaded(conv_net_model()), spec, tmp_path / "logs", threads=1)
-    assert modes[:3] == ["auto", "skip", "skip"]
+    assert len(checked) == 1  # the build without records
+    assert result.times is not None
     assert "onnxruntime" not in "".join(rejection.reason for rejection in result.rejected)
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.program import CompiledKernel
 from compiler.target_spec import load_target
-from compiler.toolchain import find_toolchain, run_tool
 from compiler.tuner.build_pool import BuildPool, LoweringOptions
 from compiler.tuner.kernel_data import KernelDataSource
 from compiler.tuner.native_runner import NativeRunner
@@ -20,6 +18,7 @@ from compiler.tuning.folder import read_lines
 from compiler.tuning.record import ScheduleRecord, trace_id
 from compiler.tuning.store import read_records
 from compiler.tuning.target_key import target_key
+from tests.planted_kernels import with_body
 from tests.tuner_fakes import found_tasks
 
 # By far the fastest of all candidates: it does nothing, or not for long.
@@ -33,8 +32,8 @@ _PLANTED = {
 class PlantingPool:
     """A pool whose candidates but the first, which is the default, become other code."""
 
-    def __init__(self, pool: BuildPool, folder: Path, body: str) -> None:
-        self._pool, self._folder, self._body = pool, folder, body
+    def __init__(self, pool: BuildPool, body: str) -> None:
+        self._pool, self._body = pool, body
         self.planted: set[str] = set()
         self._default = ""
 
@@ -47,16 +46,8 @@ class PlantingPool:
         built = self._pool.submit(candidate).result()
         assert built.kernel is not None, built.reason
         changed: Future[Built] = Future()
-        changed.set_result(replace(built, kernel=self._changed(built.kernel)))
+        changed.set_result(replace(built, kernel=with_body(built.kernel, self._body)))
         return changed
-
-    def _changed(self, kernel: CompiledKernel) -> CompiledKernel:
-        source, made = self._folder / "planted.c", self._folder / "planted.o"
-        functions = [f"void {phase.symbol}(void) {{ {self._body} }}" for phase in kernel.phases]
-        source.write_text("\n".join(functions))
-        command = [*find_toolchain().cc, "-c", "-O1", "-fPIC", str(source), "-o", str(made)]
-        run_tool(command, folder=self._folder)
-        return replace(kernel, object_code=made.read_bytes(), runtime_symbols=())
 
 
 @pytest.mark.slow
@@ -70,7 +61,7 @@ def test_a_planted_schedule_is_recorded_and_never_used(tmp_path: Path, how: str)
         BuildPool(spec, LoweringOptions(), workers=1) as pool,
         KernelDataSource() as source,
     ):
-        planting = PlantingPool(pool, tmp_path, _PLANTED[how])
+        planting = PlantingPool(pool, _PLANTED[how])
         bench = Bench(builder=planting, runner=runner, data_of=source.data, depth=1)
         run("m", found, key, logs, bench, TuneOptions(trials=3), lambda _: None)
     records = [line.record for line in read_lines(logs) if isinstance(line.record, ScheduleRecord)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.errors import LimitError
 from compiler.tuner.worker_process import (
     WorkerCrashedError,
     WorkerProcess,
@@ -53,6 +55,12 @@ def test_processors_and_niceness() -> None:
     worker.close()
     assert affinity == {cpu}
     assert nice == min(19, os.nice(0) + 3)
+
+
+def test_errors_cross_processes() -> None:
+    error = pickle.loads(pickle.dumps(LimitError("too large", why="2 of 1 bytes", fix="raise it")))
+    assert type(error) is LimitError
+    assert str(error) == "too large\n  why: 2 of 1 bytes\n  fix: raise it"
 
 
 def test_crash_names_the_signal_and_the_last_words() -> None:
