@@ -39,10 +39,11 @@ def command(
 ) -> None:
     """Take the best schedules of a model's kernels from the folder DATABASE.
 
-    Each is replayed, compiled, and its numbers are compared with onnxruntime's, before it is kept.
+    Each is replayed, compiled and run in a process of its own, and its numbers are compared with
+    onnxruntime's, before it is kept: one that is wrong, crashes or hangs is named, and not used.
     """
     from compiler.onnx_import.load import load_model
-    from compiler.record_exchange import import_records
+    from compiler.record_import import import_records
     from compiler.target_spec import load_target
 
     spec = load_target(target)
