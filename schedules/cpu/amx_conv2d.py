@@ -57,22 +57,26 @@ def tile_run(columns: int, spec: TargetSpec) -> int:
     return divisor if 2 * divisor >= min(columns, most) else most // TILE_ROWS * TILE_ROWS
 
 
-def blocks_together(blocks: int, run: int, spec: TargetSpec) -> int:
-    """Blocks of lanes whose sums are made at once; all where a number of them is prime."""
-    most = spec.cache.l1d_bytes // SUMS_SHARE // (run * TILE_LANES * SUM_BYTES)
-    found = steps.largest_divisor(blocks, max(BLOCKS, most))
+def blocks_together(blocks: int, run: int, parts: int, spec: TargetSpec) -> int:
+    """Blocks of lanes whose sums are made at once; all where they are a prime number.
+
+    Args:
+        parts: how many groups of them cores want, at least.
+    """
+    fitting = spec.cache.l1d_bytes // SUMS_SHARE // (run * TILE_LANES * SUM_BYTES)
+    found = steps.largest_divisor(blocks, max(BLOCKS, min(fitting, blocks // parts)))
     return found if found >= BLOCKS else blocks
 
 
 def _schedule(kernel: FusedSum, spec: TargetSpec, step: int) -> None:
     sch, conv = kernel.sch, kernel.main
-    _, _, columns, blocks, lanes = match.axis_extents(sch, conv)[:5]
+    items, rows, columns, blocks, lanes = match.axis_extents(sch, conv)[:5]
     run = tile_run(columns, spec)
+    parts = -(-spec.cores.count // (items * rows * -(-columns // run)))
+    blocks = blocks_together(blocks, run, 1 if kernel.before is not None else parts, spec)
     together = rows_of_chunk(kernel, spec, has_share=True)
     batch, row, column, channel = row_loops(kernel)
-    group, block, lane = sch.split(
-        channel, factors=[None, blocks_together(blocks, run, spec), lanes]
-    )
+    group, block, lane = sch.split(channel, factors=[None, blocks, lanes])
     outer_column, inner_column = split_run(sch, column, run)
     is_even = columns % match.extent(sch, inner_column) == 0
     chunk, row = steps.split_evenly(sch, row, together)

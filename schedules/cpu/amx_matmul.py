@@ -38,10 +38,10 @@ def _schedule(kernel: FusedSum, spec: TargetSpec, step: int) -> None:
     run = tile_run(rows, spec)
     outer_row, inner_row = split_run(sch, row, run)
     is_even = rows % match.extent(sch, inner_row) == 0
-    group, panel, lane = sch.split(
-        column, factors=[None, blocks_together(panels, run, spec), lanes]
-    )
     is_copied = kernel.before is not None
+    parts = 1 if is_copied else -(-spec.cores.count // -(-rows // run))
+    together = blocks_together(panels, run, parts, spec)
+    group, panel, lane = sch.split(column, factors=[None, together, lanes])
     outside = [outer_row, group] if is_even or is_copied else [group, outer_row]
     sch.reorder(*outside, inner_row, panel, lane)
     if not is_even:

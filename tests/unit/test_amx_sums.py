@@ -15,6 +15,7 @@ import pytest
 from compiler.artifact import link
 from tests.emulated_amx import FLAGS
 from tests.sum_cases import (
+    UNTOUCHED,
     Case,
     build_program,
     drawn_integers,
@@ -81,3 +82,12 @@ def _case(random: np.random.Generator, dtype: str) -> Case:
     sizes = (columns, blocks, taps_y, taps_x, chunks, step)
     strides = (sums_column, sums_block, in_column, in_y, in_x, weight_block)
     return Case(inputs=inputs, weights=weights, numbers=(*sizes, *strides), expected=expected)
+
+
+def _with_gaps(sums: np.ndarray, stride: int) -> np.ndarray:
+    """Sums `[column, block, lane]` as a column of them lies in memory."""
+    columns, blocks, lanes = sums.shape
+    memory = np.full((columns, (blocks - 1) * stride + lanes), UNTOUCHED, np.int64)
+    for block in range(blocks):
+        memory[:, block * stride :][:, :lanes] = sums[:, block]
+    return memory
