@@ -56,10 +56,11 @@ def test_sums_are_exact(name: str, program: Callable[[str], Path]) -> None:
 
 def _case(random: np.random.Generator, dtype: str) -> Case:
     """Columns, blocks, taps and chunks of any number; a step that divides the chunks."""
-    columns, blocks = int(random.choice([1, 3, 15, 16, 17, 31, 33, 50, 64])), random.integers(1, 5)
+    columns = int(random.choice([1, 3, 15, 16, 17, 31, 33, 50, 64]))
+    blocks = int(random.integers(1, 5))
     step, steps = int(random.choice([1, 2, 5, 12, 16])), int(random.integers(1, 4))
     taps_y, taps_x = (int(n) for n in random.integers(1, 4, 2))
-    blocks, chunks = int(blocks), step * steps
+    chunks = step * steps
     in_x = 4 * chunks + int(random.integers(0, 9))
     in_y = taps_x * in_x + int(random.integers(0, 40))
     in_column = int(random.integers(1, 3 * in_x))
