@@ -1,8 +1,9 @@
 """Products of tiles by Intel's AMX: which sums of small integers fill them.
 
 A tile register has 16 rows of 64 bytes. One instruction multiplies 16 rows of 16 chunks, four
-inputs each, by 16 chunks of 16 lanes and adds to 16 x 16 sums. It takes 16 cycles, however many
-chunks there are, and fewer only with fewer rows; `vpdpbusd` sums a chunk of two rows a cycle.
+inputs each, by 16 chunks of 16 lanes and adds to 16 x 16 sums, in 16 cycles (Intel 64 and IA-32
+Optimization Reference Manual, chapter on AMX). Tiles that are not full are taken to need as many.
+`vpdpbusd`, two of which begin in a cycle, sums a chunk of one row for 16 lanes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from schedules.steps import largest_divisor
 TILE_ROWS, TILE_CHUNKS = 16, 16  # of inputs
 TILE_LANES = 16  # of weights and sums
 CHUNK = 4  # inputs
-# Chunks of a tile of inputs that are not empty, of 256: a quarter takes half the cycles that
-# `vpdpbusd` does, and the other half is for shapes that are set and sums that pass through memory.
+# Chunks in the rows of a tile of inputs, of 256 at most. So many are half the cycles of `vpdpbusd`;
+# the other half is for shapes that are set and sums that pass through memory.
 LEAST_FILLED = 64
 # Zeros in a depth are copied with the rows: they have to save a quarter of the steps.
 MOST_STEPS = 4 / 3
