@@ -1,6 +1,7 @@
 """Speed after tuning: each model tuned for some minutes, then beside its peers and itself untuned.
 
-    python -m benchmarks.tuned MODEL... --name MACHINE [--time 10m] [--log-dir DIR]
+    python -m benchmarks.tuned MODEL... --name MACHINE [--target host] [--time 10m]
+        [--log-dir DIR]
 
 One thread, float32 or as the file says. Writes ``benchmarks/results/tuned-MACHINE.json``, a row for
 each model, and the same figures as a table. Rows of other models stay in the file. Records stay in
@@ -46,9 +47,9 @@ class Row:
     median_gain: float
 
 
-def tuned(model: Path, folder: Path, duration: str) -> tuple[float, dict[str, Any]]:
+def tuned(model: Path, target: str, folder: Path, duration: str) -> tuple[float, dict[str, Any]]:
     """Tune one model and return the seconds taken and the last event, which sums up."""
-    command = [sys.executable, "-m", "compiler", "tune", str(model), "--target", "host"]
+    command = [sys.executable, "-m", "compiler", "tune", str(model), "--target", target]
     options = ["--threads", "1", "--log-dir", str(folder), "--time", duration, "--json"]
     start = time.monotonic()
     done = subprocess.run([*command, *options], stdout=subprocess.PIPE, text=True, check=True)
@@ -56,10 +57,10 @@ def tuned(model: Path, folder: Path, duration: str) -> tuple[float, dict[str, An
     return time.monotonic() - start, last
 
 
-def measured(model: Path, folder: Path, duration: str, runs: int) -> Row:
+def measured(model: Path, target: str, folder: Path, duration: str, runs: int) -> Row:
     """Tune a model, then time it in turns with its peers and with itself untuned."""
-    seconds, last = tuned(model, folder, duration)
-    result = bench([model], against=PEERS, threads=1, runs=runs, records=folder)
+    seconds, last = tuned(model, target, folder, duration)
+    result = bench([model], target=target, against=PEERS, threads=1, runs=runs, records=folder)
     timing = result.models[0]
     return _row(timing, str(result.settings["cpu"]), seconds, last)
 
@@ -116,18 +117,23 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--name", required=True, help="Of the machine, for the results' files.")
+@click.option("--target", default="host", show_default=True, help="One that runs here.")
 @click.option("--time", "duration", default="10m", show_default=True, help="Of each model.")
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--log-dir", "folder", type=click.Path(path_type=Path), default=Path("tuning_logs"))
-def main(models: tuple[Path, ...], name: str, duration: str, runs: int, folder: Path) -> None:
+def main(
+    models: tuple[Path, ...], name: str, target: str, duration: str, runs: int, folder: Path
+) -> None:
     """Tune and time MODEL..., and write the results after each."""
     results = RESULTS / f"tuned-{name}.json"
     for model in models:
-        row = measured(model, folder, duration, runs)
+        row = measured(model, target, folder, duration, runs)
         known = json.loads(results.read_text())["rows"] if results.is_file() else []
         others = [one for one in known if one["model"] != row.model]
         rows = sorted([*others, asdict(row)], key=lambda one: str(one["model"]))
-        results.write_text(json.dumps({"time": duration, "rows": rows}, indent=1) + "\n")
+        results.write_text(
+            json.dumps({"target": target, "time": duration, "rows": rows}, indent=1) + "\n"
+        )
         results.with_suffix(".md").write_text(table(rows))
         click.echo(table([asdict(row)]).splitlines()[2])
 

@@ -80,10 +80,18 @@ class LlvmSpec:
 
         Vectors of 128 and 256 bits have it with AVX512VL.
         """
+        return {"avx512bf16", "avx512vl"} <= self._x86_features
+
+    @property
+    def multiplies_tiles(self) -> bool:
+        """Whether one instruction multiplies tiles of int8, 16 x 64 by 64 x 16 (`tdpbssd`)."""
+        return {"amx-tile", "amx-int8"} <= self._x86_features
+
+    @property
+    def _x86_features(self) -> frozenset[str]:
         if self.architecture != "x86_64":
-            return False
-        features = apply_feature_flags(X86_CPUS[self.cpu], self.features)
-        return {"avx512bf16", "avx512vl"} <= features
+            return frozenset()
+        return apply_feature_flags(X86_CPUS[self.cpu], self.features)
 
     @property
     def is_macos(self) -> bool:

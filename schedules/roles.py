@@ -77,6 +77,9 @@ INTEGER_SUMS = "tunesmith.integer-sums"
 DOTS, NARROW_PAIRS, RISCV_VECTORS, WORDS = 1, 2, 3, 4
 # The like in registers of a length that only the processor knows.
 SCALABLE_INTEGER_SUMS = "tunesmith.scalable-integer-sums"
+# The like for products of tiles (AMX); the number is the chunks of a step. A sum's block that fills
+# tiles has it, too: its data is read as it is, int8 or uint8.
+TILE_SUMS = "tunesmith.tile-sums"
 # Loop annotation: the last iteration does less than the others and shall have code of its own.
 TAIL = "tunesmith.tail"
 # Attention of one chunk of rows, all but the output as [*batch, chunk, ..., vector, lane].

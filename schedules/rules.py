@@ -10,6 +10,8 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from compiler.target_spec import TargetSpec
+from schedules.cpu.amx_conv2d import amx_conv2d
+from schedules.cpu.amx_matmul import amx_matmul
 from schedules.cpu.attention import attention
 from schedules.cpu.bfloat_conv2d import bfloat_conv2d
 from schedules.cpu.bfloat_matmul import bfloat_matmul
@@ -86,12 +88,14 @@ CPU_RULES = (
     Rule("matmul", matmul),
     Rule("scalable-dot-conv2d", scalable_dot_conv2d),
     Rule("dot-conv2d", dot_conv2d),
+    Rule("amx-conv2d", amx_conv2d),
     Rule("integer-conv2d", integer_conv2d),
     Rule("neon-depthwise", neon_depthwise),
     Rule("tap-pairs", tap_pairs),
     Rule("integer-depthwise", integer_depthwise),
     Rule("scalable-dot-matmul", scalable_dot_matmul),
     Rule("dot-matmul", dot_matmul),
+    Rule("amx-matmul", amx_matmul),
     Rule("integer-matmul", integer_matmul),
     Rule("rows", rows),
 )

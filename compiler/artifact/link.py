@@ -22,7 +22,9 @@ _COMPILE_FLAGS = (
 _SVE = ("-mcpu=generic+sve",)
 _DOT = ("-mcpu=generic+dotprod",)
 _HALF = ("-mcpu=generic+fullfp16",)
+_AMX = ("-march=x86-64", "-mamx-tile", "-mamx-int8")
 _ABOVE_BASELINE = {
+    "amx_sums.c": _AMX,
     "dot_depthwise.c": _DOT,
     "dot_sums.c": _DOT,
     "half_depthwise.c": _HALF,

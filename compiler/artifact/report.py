@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any
 
 from compiler.artifact.entry import Linkable
@@ -97,6 +98,7 @@ def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
         "scratch_bytes": list(kernel.memory.scratch_bytes),
         "worker_scratch_bytes": kernel.memory.worker_scratch_bytes,
         "code_bytes": kernel.code_bytes,
+        "code_id": _code_id(kernel),
         "layout_changes": kernel.layout_changes,
         "schedule": _schedule(model.kernels, call.kernel),
         "inputs": list(call.inputs),
@@ -105,6 +107,11 @@ def _call(model: Linkable, index: int, call: KernelCall) -> dict[str, Any]:
         "in_place": list(in_place),
         **({"launches": _launches(kernel)} if kernel.launches else {}),
     }
+
+
+def _code_id(kernel: CompiledKernel) -> str:
+    """Return a name of a kernel's object: equal for equal code; "" without one."""
+    return sha256(kernel.object_code).hexdigest()[:16] if kernel.object_code else ""
 
 
 def _launches(kernel: CompiledKernel) -> list[dict[str, Any]]:

@@ -52,6 +52,8 @@ _RUNTIME_SOURCES = ("run.c", "session.c", "pool.c")
 _RUNTIME_FILES = (*_RUNTIME_SOURCES, "runtime.h", "pool.h")
 # Where functions that kernels call are.
 RUNTIME_FUNCTION_FILES = {
+    "tunesmith_amx_sums": "amx_sums.c",
+    "tunesmith_amx_unsigned_sums": "amx_sums.c",
     "tunesmith_dot_depthwise": "dot_depthwise.c",
     "tunesmith_dot_sums": "dot_sums.c",
     "tunesmith_half_depthwise": "half_depthwise.c",

@@ -31,6 +31,7 @@ from compiler.kernels.scalable_sums import (
     OF_HALVES,
     SUMS_FUNCTION,
 )
+from compiler.kernels.tile_sums import TILE_FUNCTIONS
 from compiler.program import CompiledKernel, KernelMemory, Phase, ScheduleOutcome
 from compiler.tvm_target import without_scalable_vectors
 
@@ -54,6 +55,7 @@ RUNTIME_FUNCTIONS = frozenset(
         *(HALF_DEPTHWISE_FUNCTION, HALF_SUMS_FUNCTION, *OF_HALVES.values()),
         *INTEGER_FUNCTIONS,
         *SCALABLE_INTEGER_FUNCTIONS,
+        *TILE_FUNCTIONS,
         *pair_rows.PROTOTYPES,
         *pair_sums.PROTOTYPES,
     }

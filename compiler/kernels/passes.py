@@ -28,6 +28,7 @@ from compiler.kernels.scalable_integer_sums import (
 from compiler.kernels.scalable_sums import call_half_sums, call_sums
 from compiler.kernels.scalable_vectors import vectorize_scalable
 from compiler.kernels.started_sums import start_sums
+from compiler.kernels.tile_sums import call_tile_sums
 from compiler.kernels.vector_tails import split_vector_tails
 from compiler.tvm_target import is_avx2, is_x86, widens_halves
 
@@ -85,6 +86,7 @@ def lower_to_loops(
         _pass(call_dot_steps),
         _pass(interleave_copies),
         _pass(call_integer_sums),
+        _pass(call_tile_sums),
         _pass(partial(call_half_sums, last=not (scalable or is_c)), "call_half_sums"),
         *map(_pass, _SCALABLE if scalable else ()),
         *([_pass(call_pair_sums), _pass(call_pair_rows)] if is_c else []),

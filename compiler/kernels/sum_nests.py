@@ -1,7 +1,8 @@
 """Nests of loops that sum products: what lies where, and the call of a function in their place.
 
 A schedule marks the outermost loop of a nest, with 0 that of the zeros before it. `scalable_sums`,
-`integer_sums`, `scalable_integer_sums` and `pair_sums` say which function computes which nest.
+`integer_sums`, `scalable_integer_sums`, `tile_sums` and `pair_sums` say which function computes
+which nest.
 """
 
 from __future__ import annotations

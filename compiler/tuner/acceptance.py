@@ -2,7 +2,8 @@
 
 Kernels are measured one by one, again and again; in a model each finds the caches as others leave
 them, and code and scratch of all share memory. So the model is built with the records and without,
-both run in turns, and what makes it slower, wrong or too large is rejected.
+both run in turns, and what makes it slower, wrong or too large is rejected. So is what makes its
+kernel no faster in the model, where the time of each one can be had.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class _Judge:
                 break
             trial = self._trial(records)
             if not trial.problem:
-                return self._good(records, trial)
+                return self._with_gain(records, trial)
             blamed = dict(trial.to_blame)
             for record in records:
                 if record.id in blamed:
@@ -146,6 +147,28 @@ class _Judge:
             if not blamed or not records:
                 break
         return self._halved(records, trial.problem)
+
+    def _with_gain(self, records: Sequence[Usable], trial: Trial) -> Acceptance:
+        """Accept, of records that are good together, those whose kernels are faster in the model.
+
+        A kernel that is as fast as by default is no reason to build another one: it may well be the
+        slower one tomorrow.
+        """
+        needless = self._builds.without_gain(trial)
+        if not needless or self._time_is_up():
+            return self._good(records, trial)
+        before = dict(self._rejected)
+        for record in records:
+            if record.id in needless:
+                self._reject_workload(record, needless[record.id])
+        rest = self._usable()
+        if not rest:
+            return self._acceptance((), None, "no record makes its kernel faster in the model")
+        again = self._trial(rest)
+        if not again.problem:
+            return self._good(rest, again)
+        self._rejected = before  # the rest needs what seemed needless, in memory perhaps
+        return self._good(records, trial)
 
     def _halved(self, records: Sequence[Usable], problem: str) -> Acceptance:
         """Accept as many records as can be found to be good together, by trying parts of them."""
@@ -207,10 +230,15 @@ class _Judge:
         self._rejected.setdefault(record.candidate, Rejection(record=record, reason=reason))
 
     def _reject_workload(self, record: Usable, reason: str) -> None:
-        """Reject a record, and all others that a build would use in its place."""
+        """Reject a record, and all others that a build would use in its place.
+
+        Those of the default schedule stay: it is what is built without records.
+        """
         self._reject(record, reason)
         for other in self._known:
             if isinstance(other, Verdict) or not other.is_usable:
+                continue
+            if isinstance(other, ScheduleRecord) and other.is_reference:
                 continue
             if type(other) is type(record) and other.candidate[0] == record.candidate[0]:
                 self._reject(other, reason)

@@ -6,7 +6,7 @@ They are made in this process, as each kernel was built before; what runs them i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -37,6 +37,8 @@ _RUNS_S = 10.0  # of both builds together
 # A kernel that is slower in the model by more than that is to blame. Its share of the model's time
 # may be small, so that many of them hide behind a noise of half a percent.
 _SLOWER_KERNEL = 1.02
+# One that takes more than that of the default's time is not worth a record.
+_FASTER_KERNEL = 0.99
 # What hangs is found out by the build without records: as much longer nothing may take, but for
 # what a busy machine takes; and how long that build itself, of which nothing is known, may take.
 _SLOWER, _LEAST_S, _UNKNOWN_S = 5.0, 30.0, 1800.0
@@ -50,6 +52,7 @@ class Trial:
     problem: str = ""  # empty: it may be used
     times: RunTimes | None = None
     to_blame: tuple[tuple[str, str], ...] = ()  # names of records that are known to be, and why
+    build: Artifact | None = None  # if it may be used
 
 
 class NotComparedError(Exception):
@@ -112,11 +115,25 @@ class Builds:
             return Trial(problem=f"{failure.what}: {failure.why}")
         except WorkerError as failure:
             return Trial(problem=f"{self._model.name} {_how(failure)}")
-        if self._old is None or times is None or not times.is_slower:
-            return Trial(times=times)
+        if (
+            self._old is None
+            or times is None
+            or not times.is_slower
+            or _are_same(self._old, new)  # only the moment was slower
+        ):
+            return Trial(times=times, build=new)
         problem = f"{self._model.name} takes {times.ratio:.3f} times as long"
-        blamed = self._slower(self._old, new, times)
+        blamed = self._takes(self._old, new, times, _SLOWER_KERNEL)
         return Trial(problem=problem, times=times, to_blame=blamed)
+
+    def without_gain(self, trial: Trial) -> Mapping[str, str]:
+        """Names of records whose kernels are no faster in the model than by default, and why.
+
+        Returns: nothing where that cannot be timed.
+        """
+        if self._old is None or trial.build is None or trial.times is None:
+            return {}
+        return dict(self._takes(self._old, trial.build, trial.times, _FASTER_KERNEL))
 
     def _check(self, new: Artifact) -> None:
         """Compare with onnxruntime, and hold to limits that only a run can show.
@@ -135,7 +152,8 @@ class Builds:
         self._report("run in turns")
         try:
             times = self._in_turns(old, new)
-            if times.is_slower:  # perhaps by where memory happened to lie: opened anew
+            if times.is_slower and not _are_same(old, new):
+                # Perhaps by where memory happened to lie: opened anew.
                 times = min(times, self._in_turns(old, new), key=lambda one: one.ratio)
         except (NotRunnableError, OtherMachineError) as refusal:
             raise NotComparedError(refusal.what) from refusal
@@ -150,8 +168,13 @@ class Builds:
             old, new, threads=threads, budget_s=_RUNS_S, timeout_s=self._runs_limit_s
         )
 
-    def _slower(self, old: Artifact, new: Artifact, times: RunTimes) -> tuple[tuple[str, str], ...]:
-        """Records of kernels that take longer in the model than by default."""
+    def _takes(
+        self, old: Artifact, new: Artifact, times: RunTimes, share: float
+    ) -> tuple[tuple[str, str], ...]:
+        """Records of kernels that take more in the model than a share of what the default takes.
+
+        A record by which a kernel is the very code of the default is not among them.
+        """
         native = new.manifest.runner.kind == "native" and new.manifest.target.family == "cpu"
         if times.unit != "us" or not native:
             return ()
@@ -162,10 +185,11 @@ class Builds:
             )
         except WorkerError:
             return ()
+        default, code = _code_of_kernels(old), _code_of_kernels(new)
         return tuple(
             (record, f"in {self._model.name} {kernel} takes {ratio:.2f} times as long")
             for kernel, record in _records_of_kernels(new).items()
-            if (ratio := ratios.get(kernel, 0.0)) > _SLOWER_KERNEL
+            if (ratio := ratios.get(kernel, 0.0)) > share and code[kernel] != default[kernel]
         )
 
     def _wrong(self, new: Artifact) -> tuple[tuple[str, str], ...]:
@@ -209,6 +233,15 @@ def _records_of_kernels(artifact: Artifact) -> dict[str, str]:
         for call in artifact.report()["kernels"]
         if call["schedule"]["source"] == "record"
     }
+
+
+def _code_of_kernels(artifact: Artifact) -> dict[str, str]:
+    return {call["kernel"]: call["code_id"] for call in artifact.report()["kernels"]}
+
+
+def _are_same(old: Artifact, new: Artifact) -> bool:
+    """Whether all records are those of the default schedules: the same code."""
+    return _code_of_kernels(old) == _code_of_kernels(new)
 
 
 def _how(failure: WorkerError) -> str:

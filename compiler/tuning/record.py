@@ -69,6 +69,11 @@ class ScheduleRecord:
         return self.workload, self.trace_id
 
     @property
+    def is_reference(self) -> bool:
+        """Whether it is the default schedule, measured in turns with others that had to beat it."""
+        return self.is_usable and self.measurement.reference == self.measurement.typical
+
+    @property
     def is_usable(self) -> bool:
         """Whether a build may use it: it was checked and measured."""
         return self.outcome == "passed" and bool(self.measurement.values)

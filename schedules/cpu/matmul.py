@@ -21,6 +21,8 @@ MOST_PANELS = max(BLOCK_TILES)
 TILE_AXES = 4
 # With fewer tiles in a chunk of rows the right operand is read too often.
 LEAST_CHUNK_TILES = 4
+# Rows whose sums are stored before the epilogue: with fewer, the loops cost more than is gained.
+LEAST_SPAN = 16
 # Groups of columns for each core: enough to share them evenly.
 GROUPS_FOR_EACH_CORE = 4
 
@@ -32,6 +34,8 @@ def matmul(func: PrimFunc, spec: TargetSpec) -> s_tir.Schedule | None:
     before: for b, m, n: for k: acc;   for b, m, n: epilogue
     after:  parallel b, group of columns: for chunk of rows: for n/tile, m/tile:
               (for k: unrolled m, n: vectorized lane: acc;   for m, n: vectorized lane: epilogue)
+    dear:   as before, but for n/tile, span of rows: (for m/tile: (acc; store sums);
+              for m: vectorized n, lane: epilogue)
     """
     kernel = fused_sum(func, role=roles.MATMUL, before=roles.PACK)
     if kernel is None:
@@ -58,10 +62,15 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     *leading, column = sch.get_loops(epilogue)
     matrices = [steps.fuse_loops(sch, leading[:-1])] if batch > 1 else []
     row = leading[-1] if batch > 1 else steps.fuse_loops(sch, leading)
-    outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, registers)
-    chunk, outer_row = steps.split_evenly(
-        sch, outer_row, chunk_tiles(rows, tile.columns, depth, spec)
-    )
+    together = chunk_tiles(rows, tile.columns, depth, spec)
+    span = _span(kernel, rows, tile.blocks * lanes, spec)
+    if span:
+        outer_row, inner_row = steps.split_evenly(sch, row, span)
+        spans = match.extent(sch, outer_row)
+        together = steps.largest_divisor(spans, max(1, together * tile.columns // span))
+    else:
+        outer_row, inner_row = steps.split_drawn(sch, row, tile.columns, registers)
+    chunk, outer_row = steps.split_evenly(sch, outer_row, together)
     steps.mark_tails(sch, chunk, outer_row)
     outer_column, panel, lane = _column_tile(sch, column, tile.blocks, lanes)
     tiles = match.extent(sch, outer_column)
@@ -70,18 +79,53 @@ def _schedule(kernel: FusedSum, spec: TargetSpec) -> None:
     )
     # Columns outside rows: a panel of the right operand stays in cache for a chunk of rows.
     sch.reorder(*matrices, group, chunk, outer_column, outer_row, inner_row, panel, lane)
-    for moved in (store, product):
-        sch.compute_at(moved, outer_row, preserve_unit_loops=True)
+    sch.compute_at(store, outer_row, preserve_unit_loops=True)
+    tiled = _tile_rows(sch, store, tile.columns, registers) if span else outer_row
+    sch.compute_at(product, tiled, preserve_unit_loops=True)
     if pack is not None:
         place_pack(sch, pack, matrices)
-    sch.vectorize(lane)
-    sch.unroll(panel)
+    if span:
+        _vectorize_together(sch, epilogue, panel, lane)
+    else:
+        sch.vectorize(lane)
+        sch.unroll(panel)
     if pack is not None and matrices:
         sch.parallel(matrices[0])
     else:
         sch.parallel(steps.fuse_loops(sch, [*matrices, group]))
     _sums_in_registers(sch, product, by_lane=by_lane, by_scalar=by_scalar)
-    steps.unroll_tile(sch, store, depth=len(sch.get_loops(store)) - TILE_AXES)
+    # Of rows that are tiled apart the loop over batches, of one, is above that over tiles.
+    axes = TILE_AXES - 1 if span else TILE_AXES
+    steps.unroll_tile(sch, store, depth=len(sch.get_loops(store)) - axes)
+
+
+def _span(kernel: FusedSum, rows: int, columns: int, spec: TargetSpec) -> int:
+    """Rows of a tile of columns whose sums are stored before the epilogue; 0: none are.
+
+    Steps of exp and the like wait for each other, and in the few vectors of one tile of sums there
+    is little else to do meanwhile. The sums take half of the first cache.
+    """
+    if not match.calls_polynomials(kernel.sch, kernel.epilogue):
+        return 0
+    fitting = spec.cache.l1d_bytes // 2 // (columns * FLOAT_BYTES)
+    span = steps.largest_divisor(rows, max(1, fitting))
+    return span if span >= min(rows, LEAST_SPAN) else 0
+
+
+def _tile_rows(sch: s_tir.Schedule, store: Any, tile: int, registers: int) -> Any:
+    """Tile the rows of a span of sums; return the loop over tiles."""
+    *_, row, _, _ = sch.get_loops(store)
+    outer, _ = steps.split_drawn(sch, row, tile, registers)
+    steps.mark_tails(sch, outer)
+    return outer
+
+
+def _vectorize_together(sch: s_tir.Schedule, epilogue: Any, panel: Any, lane: Any) -> None:
+    """Vectorize panels of an epilogue as one loop, several vectors at a time."""
+    lanes = match.extent(sch, lane)
+    whole = sch.fuse(panel, lane)
+    vectors = steps.function_lanes(sch, epilogue, match.extent(sch, whole), lanes)
+    steps.vectorize_with_tail(sch, whole, vectors)
 
 
 def chunk_tiles(rows: int, tile_rows: int, depth: int, spec: TargetSpec) -> int:

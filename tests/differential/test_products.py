@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from onnx import helper
 
 from tests.differential.agreement import EXAMPLES, Case, Operand, for_all, node_case
-from tests.onnx_models import weights
+from tests.onnx_models import make_model, weights
 
 # Float32 sums of at most 70 products of size about 1, in another order.
 TOLERANCE = 1e-5
@@ -80,11 +81,32 @@ def gemms(draw: st.DrawFn) -> Case:
     return node_case("Gemm", operands, tolerance=TOLERANCE, **transposed, **factors)
 
 
+@st.composite
+def activated_products(draw: st.DrawFn) -> Case:
+    """A function that is dear after the product; of some rows spans are made, of others not."""
+    batch = draw(st.sampled_from([[], [], [1], [2]]))
+    rows, depth, columns = draw(st.integers(1, 150)), draw(extents), draw(extents)
+    function = draw(st.sampled_from(["Sigmoid", "Tanh", "Erf", "Exp"]))
+    right = weights(*([] if draw(st.booleans()) else batch), depth, columns)
+    model = make_model(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["product"], name="product"),
+            helper.make_node(function, ["product"], ["y"], name="function"),
+        ],
+        inputs={"x": ("float32", [*batch, rows, depth])},
+        outputs={"y": ("float32", [*batch, rows, columns])},
+        constants={"w": right},
+    )
+    text = f"{function}({batch} {rows} x {depth} x {columns})"
+    return Case(text, model, tolerance=TOLERANCE, threads=draw(st.integers(1, 2)))
+
+
 STRATEGIES = {
     "plain": plain_products(),
     "batched": batched_products(),
     "vectors": vector_products(),
     "gemm": gemms(),
+    "activated": activated_products(),
 }
 
 

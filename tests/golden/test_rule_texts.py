@@ -81,6 +81,15 @@ MATMULS = {
         inputs={"a": ("float32", [2, 3, 4]), "b": ("float32", [2, 4, 10])},
         outputs={"y": ("float32", [2, 3, 10])},
     ),
+    "span-of-rows": make_model(
+        [
+            helper.make_node("MatMul", ["a", "b"], ["product"], name="matmul"),
+            helper.make_node("Erf", ["product"], ["y"], name="erf"),
+        ],
+        inputs={"a": ("float32", [16, 8])},
+        outputs={"y": ("float32", [16, 32])},
+        constants={"b": weights(8, 32)},
+    ),
 }
 ATTENTION = make_model(
     [

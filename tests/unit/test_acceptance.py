@@ -60,14 +60,20 @@ class Builds:
 
     problem: Callable[[set[str]], str]
     blame: Callable[[Sequence[Usable]], Sequence[Usable]] = lambda _: ()
+    needless: frozenset[str] = frozenset()
     tried: list[set[str]] = field(default_factory=list)
+    records: Sequence[Usable] = ()  # of the last trial
 
     def trial(self, records: Sequence[Usable]) -> Trial:
         names = {one.candidate[0] for one in records}
         self.tried.append(names)
+        self.records = records
         problem = self.problem(names)
         blamed = tuple((one.id, "it is slow") for one in self.blame(records)) if problem else ()
         return Trial(problem=problem, times=TIMES, to_blame=blamed)
+
+    def without_gain(self, _: Trial) -> Mapping[str, str]:
+        return {one.id: "no gain" for one in self.records if one.candidate[0] in self.needless}
 
 
 def judged(builds: Any, known: Sequence[Record], deadline: float | None = None) -> Any:
@@ -135,6 +141,36 @@ def test_all_records_of_a_workload_go_with_the_last_one() -> None:
     assert names(result.accepted) == {"b"}
     again = judged(Builds(lambda _: ""), [*known, *result.verdicts])
     assert names(again.accepted) == {"b"}
+
+
+def test_what_makes_its_kernel_no_faster_is_rejected_and_the_default_stays() -> None:
+    candidates = [one("a", time, trace) for trace, time in enumerate([1.0, 2.0, 3.0])]
+    in_turns = [  # with the default, the last of them
+        replace(known, measurement=replace(known.measurement, reference=3.0))
+        for known in candidates
+    ]
+    builds = Builds(lambda _: "", needless=frozenset("a"))
+    result = judged(builds, [*in_turns, one("b")])
+    assert builds.tried == [{"a", "b"}, {"a", "b"}]
+    assert [one.record for one in result.rejected] == in_turns[:2]
+    assert in_turns[2] in result.accepted
+    assert names(result.accepted) == {"a", "b"}
+
+
+def test_what_makes_its_kernel_no_faster_stays_where_the_rest_needs_it() -> None:
+    builds = Builds(lambda tried: "" if "a" in tried else "too large", needless=frozenset("a"))
+    result = judged(builds, [one("a"), one("b")])
+    assert builds.tried == [{"a", "b"}, {"b"}]
+    assert names(result.accepted) == {"a", "b"}
+    assert result.rejected == ()
+
+
+def test_no_record_is_worth_it() -> None:
+    builds = Builds(lambda _: "", needless=frozenset("ab"))
+    result = judged(builds, [one("a"), one("b")])
+    assert (result.accepted, result.times) == ((), None)
+    assert {rejection.reason for rejection in result.rejected} == {"no gain"}
+    assert result.reason == "no record makes its kernel faster in the model"
 
 
 def test_what_was_rejected_before_is_not_tried() -> None:
@@ -305,7 +341,7 @@ def test_a_record_that_crashes_or_hangs_in_the_model_only_is_rejected(
     result = accept(loaded(conv_net_model()), spec, tmp_path / "logs", threads=1)
     reasons = {rejection.record.id: rejection.reason for rejection in result.rejected}
     assert reasons[bad.id].startswith(f"with it model {how}"), reasons
-    assert set(reasons) == {bad.id}
+    assert set(reasons) == {bad.id}, reasons
     assert names(result.accepted) == {one.workload for one in made} - {bad.workload}
     assert result.times is not None
 

@@ -78,3 +78,39 @@ def test_feature_that_cannot_be_checked_is_refused() -> None:
         "  why: a library for such a CPU could crash on another one instead of refusing it\n"
         "  fix: drop the feature from the target's [llvm] features"
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(0, "nothing"), (-1, "amx-tile (Linux gives this process no tile registers)")],
+    ids=["given", "refused"],
+)
+def test_tile_registers_are_asked_for(answer: int, expected: str, tmp_path: Path) -> None:
+    """On a processor that has all bits, and saves all registers, under a Linux of this answer."""
+    source = cpu_check_source(("amx-tile", "amx-int8"), architecture="x86_64")
+    xgetbv = next(line for line in source.splitlines() if "xgetbv */" in line)
+    (tmp_path / "check.c").write_text(
+        "#define TUNESMITH_PREFIX c\n" + source.replace(xgetbv, "eax = ~0u;"), encoding="ascii"
+    )
+    (tmp_path / "cpuid.h").write_text(
+        "static int all(unsigned *a, unsigned *b, unsigned *c, unsigned *d)\n"
+        "{ *a = *b = *c = *d = ~0u; return 1; }\n"
+        "#define __get_cpuid(leaf, a, b, c, d) all(a, b, c, d)\n"
+        "#define __get_cpuid_count(leaf, subleaf, a, b, c, d) all(a, b, c, d)\n",
+        encoding="ascii",
+    )
+    (tmp_path / "main.c").write_text(
+        "#include <stdio.h>\nconst char *c__missing_cpu_feature(void);\n"
+        "long asked(long call, long what, long feature)\n"
+        f"{{ return call == 158 && what == 0x1023 && feature == 18 ? {answer} : -1; }}\n"
+        "int main(void) { const char *s = c__missing_cpu_feature();\n"
+        'fputs(s ? s : "nothing", stdout); return 0; }\n',
+        encoding="ascii",
+    )
+    program = tmp_path / "main"
+    flags = ("-std=gnu99", "-w", "-Dsyscall(a,b,c)=asked(a,b,c)", "-D_UNISTD_H=1")
+    includes = (f"-I{tmp_path}", f"-I{_RUNTIME}", f"-I{_RUNTIME / 'runtime'}")
+    sources = (tmp_path / "main.c", tmp_path / "check.c")
+    subprocess.run(("cc", *flags, *includes, *sources, "-o", program), check=True)
+    done = subprocess.run((program,), capture_output=True, text=True, check=True)
+    assert done.stdout == expected

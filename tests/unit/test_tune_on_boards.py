@@ -54,6 +54,7 @@ def test_it_ends_with_records_of_all_kernels(
             stop_gain=0.0,
             threads=1,
             jobs=1,
+            choices=False,  # all trials go to the kernels, each of which the listener hears of
             acceptance=False,
             runner=RunnerOptions(
                 kind="rpc", tracker=tracker.endpoint, key="hazel", timeout_s=TIMEOUT_S

@@ -22,7 +22,7 @@ from compiler.stages.operators.integer_conv2d_transpose import (
     integer_conv2d_transpose,
 )
 from compiler.stages.operators.integer_dot import row_shift
-from compiler.stages.operators.integer_products import Sums, conv2d_sums
+from compiler.stages.operators.integer_products import Sums, conv2d_dot, conv2d_sums
 from compiler.stages.operators.tap_pairs import (
     pack_tap_pairs,
     sums_tap_pairs,
@@ -92,6 +92,7 @@ def _convolved(
     """Sums of a convolution of images, requantized, channels last."""
     scales = of_axis(weights, 0) * data.scale
     dot = context.dot.for_sums(sig.in_channels // sig.groups, weights.values)
+    dot = conv2d_dot(sig, weights.values, dot)
     if sig.is_depthwise:
         dot = context.dot.of_depthwise
     shifted = data.zero + row_shift(data.integers.dtype, data.zero, dot)
@@ -132,6 +133,8 @@ def integer_transposed_convolution(
     channels = form.sig.out_channels
     scales = np.resize(of_axis(weights, 1), channels) * data.scale
     dot = context.dot.for_sums(form.sig.in_channels // groups, weights.values)
+    if any(form.sig.pads):  # spread data is copied anyway
+        dot = conv2d_dot(form.sig, weights.values, dot)
     shifted = data.zero + row_shift(data.integers.dtype, data.zero, dot)
     flipped = flipped_weight(weights.values, groups)
     values = flipped.reshape(channels, -1)

@@ -28,7 +28,7 @@ from compiler.stages.operators.integer_matmul import (
     less_zero_points,
     less_zero_points_of_images,
 )
-from compiler.stages.operators.integer_products import matmul_sums
+from compiler.stages.operators.integer_products import conv2d_dot, matmul_sums
 from compiler.stages.provenance import is_call_to
 
 _VIEWS = ("relax.expand_dims", "relax.reshape", "relax.squeeze")
@@ -68,7 +68,9 @@ def integer_sums_of_product(
         return None
     depth = weights.shape[0]
     shape = shape_of(call)
-    dot = context.dot.for_sums(depth, weights)
+    dot = context.dot.for_sums(depth, weights).for_tiles(
+        rows=prod(shape[:-1]), depth=depth, taps=1, weights=weights
+    )
     given = rewritten(left.data)
     rows = context.emit(relax.op.reshape(given, (prod(shape[:-1]), depth)))
     narrow = narrowest(weights, dot.least_weight)
@@ -99,7 +101,7 @@ def integer_sums_of_convolution(
         return None
     if weights.min(initial=0) < -(2**15) or weights.max(initial=0) >= 2**15:
         return None
-    dot = context.dot.of_depthwise if sig.is_depthwise else context.dot
+    dot = context.dot.of_depthwise if sig.is_depthwise else conv2d_dot(sig, weights, context.dot)
     narrow = narrowest(weights, dot.least_weight)
     if sig.is_depthwise:
         narrow = weights.astype(np.int16) if dot.wide_depthwise_weights else narrow

@@ -40,12 +40,14 @@ def integer_product(
     data = context.needed(call.args[0])
     depth, columns = weights.values.shape
     scales = of_axis(weights, 1) * data.scale
-    dot = context.dot.for_sums(depth, weights.values)
+    shape = data.integers.shape
+    dot = context.dot.for_sums(depth, weights.values).for_tiles(
+        rows=prod(shape[:-1]), depth=depth, taps=1, weights=weights.values
+    )
     shifted = data.zero + row_shift(data.integers.dtype, data.zero, dot)
     sums_of_weights = weights.values.sum(axis=0)
     units = folded_bias(of_channels(bias, columns), scales, shifted, sums_of_weights)
     refuse_overflow(units, np.abs(weights.values).sum(axis=0))
-    shape = data.integers.shape
     packed, compute = matmul_sums(
         narrowest(weights.values, dot.least_weight),
         rows=prod(shape[:-1]),

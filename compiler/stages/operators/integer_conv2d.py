@@ -46,7 +46,7 @@ def pack_integer_conv2d_weight(
         dot = for_joined_taps(weight.shape[1], dot)
     dot = dot.for_depth(weight.shape[1])
     out_channels, group_in, kernel_h, kernel_w = weight.shape
-    blocks, chunks = -(-out_channels // lanes), -(-group_in // dot.group)
+    blocks, chunks = -(-out_channels // lanes), dot.chunks_for(group_in)
     room = np.zeros((blocks * lanes, chunks * dot.group, kernel_h, kernel_w), weight.dtype)
     room[:out_channels, :group_in] = weight
     split = room.reshape(blocks, lanes, chunks, dot.group, kernel_h, kernel_w)
@@ -152,7 +152,7 @@ def integer_conv2d(
         (sig.batch, *extent, blocks, lanes),
         accumulate,
         name="integer_conv2d",
-        attrs={roles.ROLE: roles.INTEGER_CONV2D},
+        attrs={roles.ROLE: roles.INTEGER_CONV2D, **dot.marks()},
     )
 
     def unpacked(n: Any, y: Any, x: Any, o: Any) -> Any:

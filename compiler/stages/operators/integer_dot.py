@@ -10,6 +10,8 @@ from tvm import te, tirx
 
 from compiler.stages.operators.channel_blocks import narrowest_lanes
 from compiler.target_spec import GpuSpec, TargetSpec
+from schedules import roles
+from schedules.cpu.amx_tiles import CHUNK, TILE_CHUNKS, TILE_LANES, tile_steps
 from schedules.cpu.dot_conv2d import sums_in_words
 from schedules.cpu.dot_step import sums_fours, sums_pairs
 
@@ -55,6 +57,10 @@ class IntegerDot:
     # Sums are products of tiles in shared memory (`gpu_integer_product.py`); what is no matrix
     # product has one sum for each thread, or parts of it.
     gpu: GpuSpec | None = None
+    # Sums that fill tiles of AMX are products of those (`for_tiles`), of rows as the data is.
+    multiplies_tiles: bool = False
+    tile_step: int | None = None  # chunks of such a step, where a sum is one
+    chunk_multiple: int = 1  # of a depth; what is missing is filled up with zeros
     # One product a step: for depths that would be filled up with zeros, and for lesser weights.
     otherwise: IntegerDot | None = None
 
@@ -85,6 +91,38 @@ class IntegerDot:
             widths.append(lanes)
             lanes //= 2
         return min(widths, key=lambda width: -(-channels // width) * width)
+
+    def for_tiles(self, *, rows: int, depth: int, taps: int, weights: np.ndarray) -> IntegerDot:
+        """The like for sums that fill tiles of AMX; itself for others.
+
+        Args:
+            rows: positions of sums whose inputs are equally far apart.
+            depth: inputs of a tap.
+            taps: how many of them lie together.
+        """
+        is_int8 = weights.min(initial=0) >= -128 and weights.max(initial=0) <= 127
+        found = tile_steps(rows, depth, taps) if self.multiplies_tiles and is_int8 else None
+        if found is None:
+            return self
+        multiple = TILE_CHUNKS if found.is_filled_up else 1
+        return replace(
+            self,
+            lanes=TILE_LANES,
+            least_lanes=TILE_LANES,
+            group=CHUNK,
+            row_dtype=None,
+            tile_step=found.step,
+            chunk_multiple=multiple,
+        )
+
+    def chunks_for(self, depth: int) -> int:
+        """Return how many groups of products a packed depth has."""
+        chunks = -(-depth // self.group)
+        return -(-chunks // self.chunk_multiple) * self.chunk_multiple
+
+    def marks(self) -> dict[str, Any]:
+        """What is written on a sum's block beside its role."""
+        return {} if self.tile_step is None else {roles.TILE_SUMS: self.tile_step}
 
     @property
     def of_depthwise(self) -> IntegerDot:
@@ -173,5 +211,6 @@ def integer_dot(spec: TargetSpec) -> IntegerDot:
         depthwise_row_dtype="int16",
         keeps_zero=True,
         saturates_results=True,
+        multiplies_tiles=spec.llvm.multiplies_tiles,
     )
     return replace(pairs, group=4, row_dtype="uint8") if sums_fours(spec) else pairs

@@ -16,7 +16,7 @@ def pack_integer_right(matrix: np.ndarray, dot: IntegerDot) -> np.ndarray:
     depth, columns = matrix.shape
     dot = dot.for_depth(depth)
     lanes = dot.lanes_for(columns)
-    blocks, chunks = -(-columns // lanes), -(-depth // dot.group)
+    blocks, chunks = -(-columns // lanes), dot.chunks_for(depth)
     room = np.zeros((chunks * dot.group, blocks * lanes), matrix.dtype)
     room[:depth, :columns] = matrix
     split = room.reshape(chunks, dot.group, blocks, lanes)
@@ -60,7 +60,7 @@ def integer_matmul(
         (int(left.shape[0]), blocks, lanes),
         accumulate,
         name="integer_matmul",
-        attrs={roles.ROLE: roles.INTEGER_MATMUL},
+        attrs={roles.ROLE: roles.INTEGER_MATMUL, **dot.marks()},
     )
     return te.compute(
         (int(left.shape[0]), columns),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,9 +24,26 @@ from compiler.stages.operators.gpu_product import ProductExtents
 from compiler.stages.operators.integer_conv2d import integer_conv2d, pack_integer_conv2d_weight
 from compiler.stages.operators.integer_dot import IntegerDot
 from compiler.stages.operators.integer_matmul import integer_matmul, pack_integer_right
+from compiler.stages.operators.joined_taps import joins_taps
+from schedules.cpu.amx_tiles import CHUNK
 
 # (data, packed weights) -> int32 sums
 Sums = Callable[[te.Tensor, te.Tensor], te.Tensor]
+
+
+def conv2d_dot(sig: Conv2dSignature, weights: np.ndarray, dot: IntegerDot) -> IntegerDot:
+    """Return what a convolution with weights `[O, I, KH, KW]` is packed for.
+
+    Products of tiles are of one group: another block of channels reads the same inputs.
+    """
+    if not dot.multiplies_tiles or sig.groups > 1:
+        return dot
+    out_h, out_w = sig.out_extent
+    rows = out_h * out_w if sig.is_pointwise else out_w
+    depth, taps = sig.in_channels, sig.kernel[1] if sig.dilation[1] == 1 else 1
+    if joins_taps(sig, replace(dot, group=CHUNK)):
+        depth, taps = sig.kernel[1] * depth, 1
+    return dot.for_tiles(rows=rows, depth=depth, taps=taps, weights=weights)
 
 
 def conv2d_sums(
