@@ -13,10 +13,11 @@ from compiler.tuner.worker_loop import serve
 
 def main() -> None:
     """Answer a folder with its entries, or with the error that says why there are none."""
-    serve(_prepare)
+    serve(answers)
 
 
-def _prepare(spec: TargetSpec) -> Callable[[Path], Any]:
+def answers(spec: TargetSpec) -> Callable[[Path], Any]:
+    """Return what reads a database's folder for a target."""
     from compiler.metaschedule_database import read_database
 
     def answer(folder: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,27 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 from compiler.cli import exit_code
+from compiler.kernels import build as kernels_build
 from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
+from compiler.program import CompiledKernel, ScheduleOutcome
 from compiler.record_coverage import record_coverage
-from compiler.record_exchange import FILES, export_records, import_records
+from compiler.record_exchange import FILES, export_records
+from compiler.record_import import import_records
 from compiler.target_spec import TargetSpec, load_target
+from compiler.tuner.build_pool import BuildPool
+from compiler.tuner.model_process import ModelProcess
+from compiler.tuner.trial import Built, Candidate
 from compiler.tuning.folder import RecordError, read_lines
 from compiler.tuning.record import ScheduleRecord, to_line
 from compiler.tuning.store import read_records
 from compiler.tuning.target_key import target_key
 from compiler.tvm_target import tvm_target
-from compiler.verify import check
 from tests.default_records import default_records
+from tests.dying_database_worker import SECONDS
 from tests.lowered import workloads
 from tests.onnx_models import conv_net_model, save
+from tests.planted_kernels import with_body
 from tests.tuning_records import record, write
 
 SPEC = load_target("host")
@@ -142,7 +150,7 @@ def test_entries_of_others_are_not_imported(model: Model, tmp_path: Path) -> Non
     commit(tmp_path / "db", mod, SPEC, [1e10])
     done = import_records(tmp_path / "db", model, SPEC, tmp_path / "logs", threads=1)
     assert (done.records, done.failed) == (0, 0)
-    assert not found(tmp_path / "logs")
+    assert not (tmp_path / "logs").exists()
     first, second, third = sorted(done.passed_over, key=lambda text: text.partition(": ")[2])
     assert "it has no measured time" in first
     assert "for another target (llvm aarch64-unknown-linux-gnu cortex-a72)" in second
@@ -169,6 +177,8 @@ def test_wrong_numbers_are_kept_as_such(
     """A check that fails one kernel: the planted schedule is never used by a build."""
     wrong = records[0].kernel
 
+    check = ModelProcess.check
+
     def planted(*arguments: Any, **options: Any) -> Any:
         result = check(*arguments, **options)
         kernels = tuple(
@@ -178,7 +188,7 @@ def test_wrong_numbers_are_kept_as_such(
         assert kernels != result.kernels
         return replace(result, kernels=kernels)
 
-    monkeypatch.setattr("compiler.record_exchange.check", planted)
+    monkeypatch.setattr(ModelProcess, "check", planted)
     write(tmp_path / "logs", *records)
     export_records(model, SPEC, tmp_path / "logs", tmp_path / "db", threads=1)
     done = import_records(tmp_path / "db", model, SPEC, tmp_path / "new", threads=1)
@@ -186,6 +196,98 @@ def test_wrong_numbers_are_kept_as_such(
     outcomes = {one.kernel: one.outcome for one in found(tmp_path / "new")}
     assert outcomes[wrong] == "wrong-numbers"
     assert records[0].workload not in read_records(tmp_path / "new", KEY).schedules
+    (reason,) = done.passed_over
+    assert reason.endswith(f"{wrong}: wrong-numbers: its numbers are not onnxruntime's")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "body"),
+    [
+        ("wrong-numbers", ""),
+        ("crashed", "*(volatile int *)0 = 1;"),
+        ("timed-out", "for (volatile int i = 0; ; i++) { }"),
+    ],
+)
+def test_a_schedule_that_fails_alone_makes_way_for_the_next_best(
+    how: str,
+    body: str,
+    model: Model,
+    records: tuple[ScheduleRecord, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = records[0]
+    bad = replace(
+        good, trace=[[], []], measurement=replace(good.measurement, values=(1.0,))
+    )  # no schedule at all, and said to be fast
+    submit = BuildPool.submit
+
+    def planting(pool: BuildPool, candidate: Candidate) -> Future[Built]:
+        building = submit(pool, candidate)
+        if candidate.trace == good.trace or candidate.task.workload != bad.workload:
+            return building
+        built = building.result()
+        assert built.kernel is not None
+        changed: Future[Built] = Future()
+        changed.set_result(replace(built, kernel=with_body(built.kernel, body)))
+        return changed
+
+    monkeypatch.setattr(BuildPool, "submit", planting)
+    write(tmp_path / "logs", bad, *records)
+    export_records(model, SPEC, tmp_path / "logs", tmp_path / "db", threads=1)
+    done = import_records(tmp_path / "db", model, SPEC, tmp_path / "new", threads=1)
+    assert (done.records, done.failed) == (len(records), 1)
+    assert f"{bad.kernel}: {how}: " in done.passed_over[0]
+    outcomes = {one.trace_id: one.outcome for one in found(tmp_path / "new")}
+    assert outcomes[bad.trace_id] == how
+    used = read_records(tmp_path / "new", KEY).schedules
+    assert used[bad.workload].trace == good.trace
+    assert len(used) == len(records)
+
+
+@pytest.mark.slow
+def test_a_schedule_that_crashes_in_the_model_only_is_found(
+    model: Model,
+    records: tuple[ScheduleRecord, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crashing = records[-1].kernel
+    build = kernels_build.build_kernel
+
+    def planting(*arguments: Any, name: str, outcome: ScheduleOutcome, **rest: Any) -> Any:
+        kernel: CompiledKernel = build(*arguments, name=name, outcome=outcome, **rest)
+        is_bad = kernel.name == crashing and outcome.source == "record"
+        return with_body(kernel, "__builtin_trap();") if is_bad else kernel
+
+    monkeypatch.setattr(kernels_build, "build_kernel", planting)
+    write(tmp_path / "logs", *records)
+    export_records(model, SPEC, tmp_path / "logs", tmp_path / "db", threads=1)
+    done = import_records(tmp_path / "db", model, SPEC, tmp_path / "new", threads=1)
+    assert (done.records, done.failed) == (len(records) - 1, 1)
+    outcomes = {one.kernel: one.outcome for one in found(tmp_path / "new")}
+    assert outcomes.pop(crashing) == "crashed"
+    assert set(outcomes.values()) == {"passed"}
+
+
+@pytest.mark.slow
+def test_an_entry_that_ends_the_process_that_reads_it_is_named(
+    model: Model,
+    records: tuple[ScheduleRecord, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("compiler.tuner.database_entries._MODULE", "tests.dying_database_worker")
+    first, second, third, *_ = records
+    deadly = replace(second, measurement=replace(second.measurement, values=(1e6 * SECONDS,)))
+    write(tmp_path / "logs", first, deadly, third)
+    export_records(model, SPEC, tmp_path / "logs", tmp_path / "db", threads=1)
+    done = import_records(tmp_path / "db", model, SPEC, tmp_path / "new", threads=1)
+    (named,) = done.passed_over
+    assert "TVM does not survive reading it (" in named
+    assert "SIGSEGV" in named
+    assert {one.kernel for one in found(tmp_path / "new")} == {first.kernel, third.kernel}
 
 
 def test_coverage_is_the_share_of_the_work(
