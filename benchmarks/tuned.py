@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,9 +24,12 @@ from typing import Any
 import click
 
 from compiler.measure.bench import PEERS, bench
-from compiler.measure.bench_result import UNTUNED, ModelTiming
+from compiler.measure.bench_result import ModelTiming
+from compiler.pipeline import compile as compile_model
+from compiler.tuner.run_times import RunTimes, compare_runs
 
 RESULTS = Path(__file__).resolve().parent / "results"
+_COMPARED_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +47,8 @@ class Row:
     best_peer: str
     ratio_to_best: float
     untuned_ratio_to_best: float
-    gain: float  # untuned over tuned
-    median_gain: float
+    gain: float  # untuned over tuned, both opened anew several times
+    gain_margin: float  # by which that may be off
 
 
 def tuned(model: Path, target: str, folder: Path, duration: str) -> tuple[float, dict[str, Any]]:
@@ -61,20 +65,37 @@ def measured(model: Path, target: str, folder: Path, duration: str, runs: int) -
     """Tune a model, then time it in turns with its peers and with itself untuned."""
     seconds, last = tuned(model, target, folder, duration)
     result = bench([model], target=target, against=PEERS, threads=1, runs=runs, records=folder)
-    timing = result.models[0]
-    return _row(timing, str(result.settings["cpu"]), seconds, last)
+    gain = gained(model, target, folder)
+    return _row(result.models[0], gain, str(result.settings["cpu"]), seconds, last)
 
 
-def _row(timing: ModelTiming, cpu: str, seconds: float, last: Mapping[str, Any]) -> Row:
+def gained(model: Path, target: str, folder: Path) -> RunTimes:
+    """Run a model with the records in the folder and without, in turns."""
+    with tempfile.TemporaryDirectory(prefix="tunesmith-tuned-") as work:
+        old, new = (
+            compile_model(
+                model,
+                target=target,
+                output=Path(work) / name,
+                threads=1,
+                records=records,
+                verify="skip",
+            )
+            for name, records in (("untuned", None), ("tuned", folder))
+        )
+        return compare_runs(old, new, threads=1, budget_s=_COMPARED_S)
+
+
+def _row(
+    timing: ModelTiming, times: RunTimes, cpu: str, seconds: float, last: Mapping[str, Any]
+) -> Row:
     ours = timing.timings[0]
     best = timing.best_peer
-    gain, median_gain = timing.ratio(UNTUNED), timing.median_ratio(UNTUNED)
+    gain = 1 / times.ratio
     if best is None or timing.ratio_to_best is None:
         raise click.ClickException(f"{timing.model}: no peer could run it")
     assert ours.minimum_us is not None  # ours has run, and so has its untuned build
     assert ours.median_us is not None
-    assert gain is not None
-    assert median_gain is not None
     return Row(
         model=timing.model,
         cpu=cpu,
@@ -88,7 +109,7 @@ def _row(timing: ModelTiming, cpu: str, seconds: float, last: Mapping[str, Any])
         ratio_to_best=timing.ratio_to_best,
         untuned_ratio_to_best=timing.ratio_to_best / gain,
         gain=gain,
-        median_gain=median_gain,
+        gain_margin=times.margin,
     )
 
 

@@ -23,7 +23,7 @@ from compiler.onnx_import.model import Model
 from compiler.pipeline import compile as compile_model
 from compiler.target_spec import Precision, TargetSpec
 from compiler.tuner.model_process import ModelProcess
-from compiler.tuner.run_times import RunTimes
+from compiler.tuner.run_times import RunTimes, code_of_kernels
 from compiler.tuner.worker_process import WorkerError, WorkerTimedOutError
 from compiler.tuning.record import ChoiceRecord, ScheduleRecord
 from compiler.tuning.target_key import TargetKey
@@ -42,7 +42,7 @@ _FASTER_KERNEL = 0.99
 # What hangs is found out by the build without records: as much longer nothing may take, but for
 # what a busy machine takes; and how long that build itself, of which nothing is known, may take.
 _SLOWER, _LEAST_S, _UNKNOWN_S = 5.0, 30.0, 1800.0
-_MOST_RUNS = 80  # that `run_times` asks for however long they take
+_MOST_RUNS = 140  # that `run_times` asks for however long they take
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,7 +185,7 @@ class Builds:
             )
         except WorkerError:
             return ()
-        default, code = _code_of_kernels(old), _code_of_kernels(new)
+        default, code = code_of_kernels(old), code_of_kernels(new)
         return tuple(
             (record, f"in {self._model.name} {kernel} takes {ratio:.2f} times as long")
             for kernel, record in _records_of_kernels(new).items()
@@ -235,13 +235,9 @@ def _records_of_kernels(artifact: Artifact) -> dict[str, str]:
     }
 
 
-def _code_of_kernels(artifact: Artifact) -> dict[str, str]:
-    return {call["kernel"]: call["code_id"] for call in artifact.report()["kernels"]}
-
-
 def _are_same(old: Artifact, new: Artifact) -> bool:
     """Whether all records are those of the default schedules: the same code."""
-    return _code_of_kernels(old) == _code_of_kernels(new)
+    return code_of_kernels(old) == code_of_kernels(new)
 
 
 def _how(failure: WorkerError) -> str:

@@ -18,11 +18,14 @@ from compiler.runners.runner import Arrays, Runner
 from compiler.tuning.record import Unit
 
 _TURN_S = 0.05  # of one build, before the other one's turn
-_FEWEST_ROUNDS, _MOST_ROUNDS = 7, 31
-# What two builds of the same code differ by, at least: addresses and pages are others.
+# By where its pages happen to lie a build may be 2 % slower or faster than the same one opened
+# again: both are opened so often, and the median of that decides.
+_OPENINGS = 7
+_FEWEST_ROUNDS, _MOST_ROUNDS = 1, 5  # of each opening
 _LEAST_MARGIN, _MOST_MARGIN = 0.005, 0.02
-_PROFILED_RUNS = 10
-_PROFILED_ROUNDS = 3
+_PROFILED_RUNS = 5
+_PROFILED_ROUNDS = 9  # each with pages of its own
+_FEWEST_CONTROLS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +35,9 @@ class RunTimes:
     unit: Unit
     old: float  # median over all runs, or instructions of one
     new: float
-    ratio: float  # new to old: median over rounds, in which both had a turn
+    ratio: float  # new to old: median over openings, in each of rounds in which both had a turn
     margin: float  # by which the ratio may be off
-    rounds: int
+    rounds: int  # of all openings
 
     @property
     def is_slower(self) -> bool:
@@ -51,11 +54,28 @@ def compare_runs(old: Artifact, new: Artifact, *, threads: int, budget_s: float)
     Raises:
         NotRunnableError, OtherMachineError: nothing here runs the target, or counts.
     """
-    with open_runner(old, threads) as first, open_runner(new, threads) as second:
-        arrays = drawn_inputs(first.inputs)
-        if first.is_emulated:
-            return _counted(first, second, arrays)
-        return _timed(first, second, arrays, budget_s)
+    start = monotonic()
+    taken: tuple[list[float], list[float]] = ([], [])
+    ratios: list[float] = []
+    rounds = 0
+    for number in range(1, _OPENINGS + 1):
+        with open_runner(old, threads) as first, open_runner(new, threads) as second:
+            arrays = drawn_inputs(first.inputs)
+            if first.is_emulated:
+                return _counted(first, second, arrays)
+            found = _timed(first, second, arrays, start + budget_s * number / _OPENINGS)
+        for times, more in zip(taken, (found.old, found.new), strict=True):
+            times.extend(more)
+        ratios.append(median(found.ratios))
+        rounds += len(found.ratios)
+    return RunTimes(
+        unit="us",
+        old=1e6 * median(taken[0]),
+        new=1e6 * median(taken[1]),
+        ratio=median(ratios),
+        margin=margin_of(ratios),
+        rounds=rounds,
+    )
 
 
 def _counted(old: Runner, new: Runner, arrays: Arrays) -> RunTimes:
@@ -76,29 +96,28 @@ def _counted(old: Runner, new: Runner, arrays: Arrays) -> RunTimes:
     )
 
 
-def _timed(old: Runner, new: Runner, arrays: Arrays, budget_s: float) -> RunTimes:
-    start = monotonic()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Opening:
+    """What runs took, in seconds, of two builds that were opened side by side."""
+
+    old: list[float]
+    new: list[float]
+    ratios: list[float]  # of the medians of each round
+
+
+def _timed(old: Runner, new: Runner, arrays: Arrays, end: float) -> _Opening:
     once = max(1e-6, *old.time(arrays, 1))
     runs = max(1, min(200, round(_TURN_S / once)))
     taken: dict[Runner, list[float]] = {old: [], new: []}
     ratios: list[float] = []
-    while len(ratios) < _FEWEST_ROUNDS or (
-        len(ratios) < _MOST_ROUNDS and monotonic() - start < budget_s
-    ):
+    while len(ratios) < _FEWEST_ROUNDS or (len(ratios) < _MOST_ROUNDS and monotonic() < end):
         turn = {}
         for runner in (old, new) if len(ratios) % 2 == 0 else (new, old):
             times = runner.time(arrays, runs)
             turn[runner] = median(times)
             taken[runner] += times
         ratios.append(turn[new] / turn[old])
-    return RunTimes(
-        unit="us",
-        old=1e6 * median(taken[old]),
-        new=1e6 * median(taken[new]),
-        ratio=median(ratios),
-        margin=margin_of(ratios),
-        rounds=len(ratios),
-    )
+    return _Opening(old=taken[old], new=taken[new], ratios=ratios)
 
 
 def margin_of(ratios: Sequence[float]) -> float:
@@ -117,18 +136,36 @@ def kernel_ratios(old: Artifact, new: Artifact, *, threads: int) -> Mapping[str,
     """Return how much longer each kernel of both builds takes in the new one, on this machine.
 
     Times are those between the other kernels of a run: what is in the caches is real. Kernels that
-    the builds call differently often are left out.
+    the builds call differently often are left out. Those whose code is the same in both tell by how
+    much the machine was slower in one build's turn, and all ratios are corrected by that.
     """
     clocked = [_Clocked(artifact, threads) for artifact in (old, new)]
-    for _ in range(_PROFILED_ROUNDS):
-        for one in clocked:
-            one.run()
-    before, after = (one.kernels() for one in clocked)
+    rounds = []
+    for number in range(_PROFILED_ROUNDS):
+        order = clocked if number % 2 == 0 else clocked[::-1]
+        times = {one: one.kernels() for one in order}
+        rounds.append(_ratios(times[clocked[0]], times[clocked[1]]))
+    ratios = {kernel: median(found[kernel] for found in rounds) for kernel in rounds[0]}
+    codes = [code_of_kernels(artifact) for artifact in (old, new)]
+    controls = [ratio for kernel, ratio in ratios.items() if codes[0][kernel] == codes[1][kernel]]
+    drift = median(controls) if len(controls) >= _FEWEST_CONTROLS else 1.0
+    return {kernel: ratio / drift for kernel, ratio in ratios.items()}
+
+
+_Times = Mapping[str, tuple[int, float]]  # by kernel: its calls in a run, and their ns together
+
+
+def _ratios(before: _Times, after: _Times) -> dict[str, float]:
     return {
         kernel: after[kernel][1] / max(time, 1.0)
         for kernel, (calls, time) in before.items()
         if kernel in after and after[kernel][0] == calls
     }
+
+
+def code_of_kernels(artifact: Artifact) -> dict[str, str]:
+    """Return a name of each kernel's code: equal for equal code."""
+    return {call["kernel"]: call["code_id"] for call in artifact.report()["kernels"]}
 
 
 class _Clocked:
@@ -141,17 +178,13 @@ class _Clocked:
             self._inputs = [arrays[spec.name] for spec in runner.inputs]
             self._outputs = [np.empty(spec.shape, spec.array_dtype) for spec in runner.outputs]
         self._harness = ProfileHarness(artifact)
-        self._readings: list[np.ndarray] = []  # each int64[runs, calls], in ns
 
-    def run(self) -> None:
+    def kernels(self) -> _Times:
+        """Open the build and run it some times."""
         readings = self._harness.measure(
             self._inputs, self._outputs, threads=self._threads, runs=_PROFILED_RUNS
         )
-        self._readings.append(readings.calls)
-
-    def kernels(self) -> dict[str, tuple[int, float]]:
-        """How often each kernel is called in a run, and what its calls take together in ns."""
-        times = np.median(np.concatenate(self._readings), axis=0)
+        times = np.median(readings.calls, axis=0)
         found: dict[str, tuple[int, float]] = {}
         for call, time in zip(self._artifact.report()["kernels"], times.tolist(), strict=True):
             calls, total = found.get(call["kernel"], (0, 0.0))
