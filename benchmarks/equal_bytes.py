@@ -74,7 +74,7 @@ def case_of(path: Path, count: int) -> Case:
     return Case(path=path, sets=sets, expected=expected)
 
 
-def measure(case: Case, target: str) -> Row:
+def measure(case: Case, target: str, threads: int | None = None) -> Row:
     """Compile, run and compare one model on one target."""
     count = len(case.sets)
     row = Row(model=case.path.stem, target=target, inputs=count, equal=None, where="")
@@ -82,7 +82,9 @@ def measure(case: Case, target: str) -> Row:
     with TemporaryDirectory() as folder:
         try:
             output = Path(folder) / "made"
-            made = compile_model(case.path, target=spec, output=output, verify="skip")
+            made = compile_model(
+                case.path, target=spec, output=output, threads=threads, verify="skip"
+            )
             results, where = run_anywhere(made, spec, case.sets)
         except (LimitError, NotRunnableError, CompilerError) as refusal:
             return Row(**asdict(row) | {"status": _status(refusal)})
@@ -162,6 +164,7 @@ def measure_all(
     count: int,
     again: bool,
     report: Callable[[str], None],
+    threads: int | None = None,
 ) -> list[Row]:
     """Every model on every target; the results file is written after each, so none is lost."""
     rows = read_rows(results)
@@ -174,7 +177,7 @@ def measure_all(
         case = case_of(model, count)
         for target in wanted:
             report(f"{model.stem} on {target}")
-            rows = merged(rows, [measure(case, target)])
+            rows = merged(rows, [measure(case, target, threads)])
             write_rows(results, rows)
     return rows
 
@@ -187,6 +190,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--target", "targets", multiple=True, help="Default: those of the README's table.")
 @click.option("--inputs", "count", default=20, show_default=True, help="Sets of inputs.")
 @click.option("--results", type=_FILE, default=RESULTS, help="The file to fill.")
+@click.option("--threads", type=click.IntRange(1), help="Of the libraries; default: the target's.")
 @click.option("--missing", is_flag=True, help="Run only what the file has not yet.")
 @click.option("--merge", "others", multiple=True, type=_FILE, help="Add the rows of this file.")
 def main(
@@ -194,6 +198,7 @@ def main(
     targets: tuple[str, ...],
     count: int,
     results: Path,
+    threads: int | None,
     missing: bool,
     others: tuple[Path, ...],
 ) -> None:
@@ -204,7 +209,15 @@ def main(
         write_rows(results, rows)
     chosen = targets or TARGETS
     with progress_reporter() as report:
-        rows = measure_all(models, chosen, results, count=count, again=not missing, report=report)
+        rows = measure_all(
+            models,
+            chosen,
+            results,
+            count=count,
+            again=not missing,
+            report=report,
+            threads=threads,
+        )
     click.echo(table(rows))
 
 

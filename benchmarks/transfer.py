@@ -5,9 +5,11 @@
 
 Each model is tuned for the target twice, in folders of its own: from nothing, for `--time`, and
 from the records of the source. A kernel's full gain is that of the best schedule that either run
-found. With no trials it has the decisions of the nearest kernel of the source, faster or not; with
-N the best of its first N. Targets whose runner counts instructions give the same figures on every
-machine. Writes ``benchmarks/results/transfer-SOURCE-TARGET.json`` and ``.md``.
+found. With no trials it has the decisions that were a gain for the same kernel on the source,
+faster here or not, else its default; with N the best of its first N. Targets whose runner counts
+instructions give the same figures on every machine.
+
+Writes ``benchmarks/results/transfer-SOURCE-TARGET.json`` and ``.md``.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def _of_kernel(
     if default is None or _value_of(second, "default") is None:
         return None
     searched = [event for event in second if event["origin"] != "default"]
-    seed = _value_of(second, "seed")
+    same = [event for event in second if event["seed"].startswith(f"{kernel} on ")]
+    seed = _value_of(same, "seed")
     return KernelTransfer(
         model=model.stem,
         kernel=kernel,

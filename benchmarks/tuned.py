@@ -29,7 +29,7 @@ from compiler.pipeline import compile as compile_model
 from compiler.tuner.run_times import RunTimes, compare_runs
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_COMPARED_S = 20.0
+_COMPARED_S, _OPENINGS = 40.0, 35
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ def gained(model: Path, target: str, folder: Path) -> RunTimes:
             )
             for name, records in (("untuned", None), ("tuned", folder))
         )
-        return compare_runs(old, new, threads=1, budget_s=_COMPARED_S)
+        return compare_runs(old, new, threads=1, budget_s=_COMPARED_S, openings=_OPENINGS)
 
 
 def _row(

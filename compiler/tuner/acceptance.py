@@ -66,9 +66,9 @@ def accept(
     """Judge the records in `folder` that a build of `model` would use; write nothing.
 
     With `Acceptance.verdicts` in the folder a build uses exactly what was accepted, and that was
-    built, compared with onnxruntime, held to the target's limits, and was no slower in turns with a
-    build without records than the measurement is off. Where the target's runner only counts, its
-    instructions are no more.
+    built, compared with onnxruntime, held to the target's limits, and in turns with a build without
+    records was no slower, by the median of several openings of both. Where the target's runner only
+    counts, its instructions are no more.
 
     What is to blame is found by the time of each kernel in the model, where this machine runs it;
     else, and where that does not suffice, by building the model with parts of the records.

@@ -34,7 +34,11 @@ class Source:
 def sources(
     records: Iterable[ScheduleRecord], key: TargetKey, workloads: frozenset[str]
 ) -> list[Source]:
-    """Return the best records of every workload but those of `key` itself for `workloads`."""
+    """Return the best records of every workload but those of `key` itself for `workloads`.
+
+    Where the default schedule was measured in turns with others, those that beat it: the default of
+    a kernel here is tried anyway, and another kernel's may be a bad choice for it.
+    """
     by_workload: dict[tuple[str, str], dict[str, ScheduleRecord]] = {}
     for record in records:
         own = record.target.fingerprint == key.fingerprint and record.workload in workloads
@@ -45,11 +49,18 @@ def sources(
                 place[name] = record
     found = []
     for each in by_workload.values():
-        for record in sorted(each.values(), key=rank)[:_OF_A_WORKLOAD]:
+        for record in _best(each.values()):
             text = f"{record.kernel} on {record.target.name}"
             text += "" if record.target.tools == key.tools else f" ({record.target.tools})"
             found.append(Source(record=record, place=_place(record.target, key), text=text))
     return found
+
+
+def _best(records: Iterable[ScheduleRecord]) -> list[ScheduleRecord]:
+    known = sorted(records, key=rank)
+    in_turns = [one for one in known if one.measurement.reference is not None]
+    faster = [one for one in in_turns if not one.is_reference]
+    return (faster if in_turns else known)[:_OF_A_WORKLOAD]
 
 
 def _place(other: TargetKey, key: TargetKey) -> int:

@@ -38,7 +38,7 @@ def test_what_the_file_has_is_not_run_again(
 ) -> None:
     ran = []
 
-    def run(_: Case, target: str) -> Row:
+    def run(_: Case, target: str, __: int | None) -> Row:
         ran.append(target)
         return _row(AUTOENCODER.stem, target, 20)
 
