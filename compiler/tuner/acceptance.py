@@ -146,7 +146,7 @@ class _Judge:
             records = self._usable()
             if not blamed or not records:
                 break
-        return self._halved(records, trial.problem)
+        return self._halved(records, trial)
 
     def _with_gain(self, records: Sequence[Usable], trial: Trial) -> Acceptance:
         """Accept, of records that are good together, those whose kernels are faster in the model.
@@ -170,11 +170,16 @@ class _Judge:
         self._rejected = before  # the rest needs what seemed needless, in memory perhaps
         return self._good(records, trial)
 
-    def _halved(self, records: Sequence[Usable], problem: str) -> Acceptance:
-        """Accept as many records as can be found to be good together, by trying parts of them."""
-        good: list[Usable] = []
+    def _halved(self, records: Sequence[Usable], last: Trial) -> Acceptance:
+        """Accept as many records as can be found to be good together, by trying parts of them.
+
+        Records of kernels that other models have are not to blame: they stay as they are.
+        """
+        names = _used(records, last)
+        suspects = [record for record in records if record.candidate[0] in names]
+        good = [record for record in records if record.candidate[0] not in names]
         found: Trial | None = None
-        parts = _halves(records)
+        parts = _halves(suspects)
         while parts:
             part = parts.pop(0)
             if self._time_is_up():
@@ -189,7 +194,7 @@ class _Judge:
             else:
                 parts = [*_halves(part), *parts]
         if found is None:
-            return self._acceptance((), None, f"all records are rejected: {problem}")
+            return self._acceptance((), None, f"all records are rejected: {last.problem}")
         return self._good(good, found)
 
     def _good(self, records: Sequence[Usable], trial: Trial) -> Acceptance:
@@ -242,6 +247,12 @@ class _Judge:
                 continue
             if type(other) is type(record) and other.candidate[0] == record.candidate[0]:
                 self._reject(other, reason)
+
+
+def _used(records: Sequence[Usable], trial: Trial) -> set[str]:
+    """Workloads and signatures that a build had records for; all if it could not be made."""
+    used = trial.used
+    return {record.candidate[0] for record in records if used is None or record.id in used}
 
 
 def _halves(records: Sequence[Usable]) -> list[list[Usable]]:

@@ -52,7 +52,14 @@ class Trial:
     problem: str = ""  # empty: it may be used
     times: RunTimes | None = None
     to_blame: tuple[tuple[str, str], ...] = ()  # names of records that are known to be, and why
-    build: Artifact | None = None  # if it may be used
+    build: Artifact | None = None  # None: it could not be made
+
+    @property
+    def used(self) -> frozenset[str] | None:
+        """Names of the records that the build had use for."""
+        if self.build is None:
+            return None
+        return frozenset(self.build.manifest.provenance.records_used)
 
 
 class NotComparedError(Exception):
@@ -104,17 +111,18 @@ class Builds:
     def trial(self, records: Sequence[Usable]) -> Trial:
         """Build the model with these records, check it, and compare it with that without."""
         self._report(f"build with {len(records)} records")
+        new = None
         try:
             new = self._built(records)
             try:
                 self._check(new)
             except VerificationError as failure:
-                return Trial(problem=failure.what, to_blame=self._wrong(new))
+                return Trial(problem=failure.what, to_blame=self._wrong(new), build=new)
             times = None if self._old is None else self._times(self._old, new)
         except (LimitError, ToolchainError) as failure:  # or it cannot be linked or run
-            return Trial(problem=f"{failure.what}: {failure.why}")
+            return Trial(problem=f"{failure.what}: {failure.why}", build=new)
         except WorkerError as failure:
-            return Trial(problem=f"{self._model.name} {_how(failure)}")
+            return Trial(problem=f"{self._model.name} {_how(failure)}", build=new)
         if (
             self._old is None
             or times is None
@@ -124,14 +132,14 @@ class Builds:
             return Trial(times=times, build=new)
         problem = f"{self._model.name} takes {times.ratio:.3f} times as long"
         blamed = self._takes(self._old, new, times, _SLOWER_KERNEL)
-        return Trial(problem=problem, times=times, to_blame=blamed)
+        return Trial(problem=problem, times=times, to_blame=blamed, build=new)
 
     def without_gain(self, trial: Trial) -> Mapping[str, str]:
         """Names of records whose kernels are no faster in the model than by default, and why.
 
         Returns: nothing where that cannot be timed.
         """
-        if self._old is None or trial.build is None or trial.times is None:
+        if self._old is None or trial.problem or trial.build is None or trial.times is None:
             return {}
         return dict(self._takes(self._old, trial.build, trial.times, _FASTER_KERNEL))
 

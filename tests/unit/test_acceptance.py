@@ -173,6 +173,34 @@ def test_no_record_is_worth_it() -> None:
     assert result.reason == "no record makes its kernel faster in the model"
 
 
+@dataclass(frozen=True, kw_only=True)
+class UsingTrial:
+    """In place of a `Trial` that knows what its build used."""
+
+    problem: str
+    used: frozenset[str]
+    times: RunTimes = TIMES
+    to_blame: tuple[tuple[str, str], ...] = ()
+
+
+def test_records_of_other_models_are_not_to_blame() -> None:
+    known = [one(letter) for letter in "abcdefgh"]
+    used = frozenset(record.id for record in known[:4])
+    tried = []
+
+    class OfOneModel(Builds):
+        def trial(self, records: Sequence[Usable]) -> Any:
+            tried.append(names(records))
+            return UsingTrial(problem="slower" if "b" in names(records) else "", used=used)
+
+    result = judged(OfOneModel(lambda _: ""), known)
+    assert names(result.accepted) == set("acdefgh")
+    assert [rejection.record for rejection in result.rejected] == [known[1]]
+    assert all(set("efgh") <= one for one in tried)
+    late = judged(OfOneModel(lambda _: ""), known, deadline=0.0)
+    assert {rejection.record.workload for rejection in late.rejected} == set("abcd")
+
+
 def test_what_was_rejected_before_is_not_tried() -> None:
     verdict = Verdict(
         target=one("a").target, workload="a", trace_id=one("a").trace_id, reason="slow"
