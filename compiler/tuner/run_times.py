@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import monotonic
 
 import numpy as np
@@ -18,8 +22,9 @@ from compiler.runners.runner import Arrays, Runner
 from compiler.tuning.record import Unit
 
 _TURN_S = 0.05  # of one build, before the other one's turn
-# By where its pages happen to lie a build may be 2 % slower or faster than the same one opened
-# again: both are opened so often, and the median of that decides.
+# By where its pages happen to lie a build may be 2 % slower or faster than the same one elsewhere.
+# Those of weights stay where they are as long as their file does: so both are copied and opened so
+# often, and the median of that decides.
 OPENINGS = 7
 _FEWEST_ROUNDS, _MOST_ROUNDS = 1, 5  # of each opening
 _LEAST_MARGIN, _MOST_MARGIN = 0.005, 0.02
@@ -62,7 +67,10 @@ def compare_runs(
     ratios: list[float] = []
     rounds = 0
     for number in range(1, openings + 1):
-        with open_runner(old, threads) as first, open_runner(new, threads) as second:
+        with _elsewhere(old) as first_copy, _elsewhere(new) as second_copy, ExitStack() as stack:
+            first, second = (
+                stack.enter_context(open_runner(one, threads)) for one in (first_copy, second_copy)
+            )
             arrays = drawn_inputs(first.inputs)
             if first.is_emulated:
                 return _counted(first, second, arrays)
@@ -79,6 +87,18 @@ def compare_runs(
         margin=margin_of(ratios),
         rounds=rounds,
     )
+
+
+@contextmanager
+def _elsewhere(artifact: Artifact) -> Iterator[Artifact]:
+    """The artifact in files of its own, if it runs on this machine."""
+    if artifact.manifest.runner.kind != "native":
+        yield artifact
+        return
+    with TemporaryDirectory(prefix="tunesmith-copy-") as work:
+        copy = Path(work) / artifact.path.name
+        shutil.copytree(artifact.path, copy)
+        yield replace(artifact, path=copy)
 
 
 def _counted(old: Runner, new: Runner, arrays: Arrays) -> RunTimes:
