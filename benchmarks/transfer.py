@@ -76,7 +76,7 @@ def _of_kernel(
     if default is None or _value_of(second, "default") is None:
         return None
     searched = [event for event in second if event["origin"] != "default"]
-    same = [event for event in second if event["seed"].startswith(f"{kernel} on ")]
+    same = [event for event in second if event["seed"].startswith("the same kernel on ")]
     seed = _value_of(same, "seed")
     return KernelTransfer(
         model=model.stem,

@@ -97,7 +97,16 @@ def _elsewhere(artifact: Artifact) -> Iterator[Artifact]:
         return
     with TemporaryDirectory(prefix="tunesmith-copy-") as work:
         copy = Path(work) / artifact.path.name
-        shutil.copytree(artifact.path, copy)
+        linked = artifact.static_library_path
+        not_needed = () if linked == artifact.library_path else (linked.name,)
+        try:
+            shutil.copytree(artifact.path, copy, ignore=shutil.ignore_patterns(*not_needed))
+        except (OSError, shutil.Error) as failure:
+            raise NotRunnableError(
+                f"{artifact.path} cannot be copied",
+                why=str(failure),
+                fix=f"make room in {work}, or set TMPDIR to a folder that has some",
+            ) from failure
         yield replace(artifact, path=copy)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from compiler.tuner.features import operators
 from compiler.tuner.search import TaskSearch
 from compiler.tuner.space import Decision, Point
+from compiler.tuner.trial import TuningTask
 from compiler.tuning.record import ScheduleRecord
 from compiler.tuning.store import rank
 from compiler.tuning.target_key import TargetKey
@@ -28,7 +29,12 @@ class Source:
 
     record: ScheduleRecord
     place: int  # how far away its target is: see `_place`
-    text: str  # for a reader: "conv2d_relu_float32_1x8x56x56x8 on x86-64-v3"
+    where: str  # for a reader: "x86-64-v3"
+
+    def text(self, task: TuningTask) -> str:
+        """For a reader: "conv2d_float32_1x8x56x56 on x86-64-v3", or "the same kernel on ..."."""
+        same = self.record.workload == task.workload
+        return f"{'the same kernel' if same else self.record.kernel} on {self.where}"
 
 
 def sources(
@@ -50,9 +56,9 @@ def sources(
     found = []
     for each in by_workload.values():
         for record in _best(each.values()):
-            text = f"{record.kernel} on {record.target.name}"
-            text += "" if record.target.tools == key.tools else f" ({record.target.tools})"
-            found.append(Source(record=record, place=_place(record.target, key), text=text))
+            where = record.target.name
+            where += "" if record.target.tools == key.tools else f" ({record.target.tools})"
+            found.append(Source(record=record, place=_place(record.target, key), where=where))
     return found
 
 
@@ -80,15 +86,17 @@ def seed(search: TaskSearch, found: Sequence[Source], *, siblings: Sequence[Task
     for source in found:
         point = _mapped(search, source.record.rule, source.record.trace)
         if point is not None:
-            far = (*_distance(search.task.kernel, source.record.kernel), float(source.place))
-            mapped.append((far, point, source.text))
+            other = float(source.record.workload != search.task.workload)
+            distance = _distance(search.task.kernel, source.record.kernel)
+            far = (other, *distance, float(source.place))
+            mapped.append((far, point, source.text(search.task)))
     for sibling in siblings:
         best = sibling.best
         if best is None or best.trace_id == sibling.default_id:
             continue
         point = _mapped(search, best.rule, best.trace)
         if point is not None:
-            far = (*_distance(search.task.kernel, sibling.task.kernel), 1.0)
+            far = (1.0, *_distance(search.task.kernel, sibling.task.kernel), 1.0)
             mapped.append((far, point, f"{sibling.task.kernel} of this run"))
     known = {point for realized, _ in search.seeds for point in [realized.point]}
     for _, point, text in sorted(mapped, key=lambda one: one[0]):

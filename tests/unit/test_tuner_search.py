@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from compiler.tuner.search import Proposal, TaskSearch, speed_up
 from compiler.tuner.space import Point
 from compiler.tuner.task_state import fresh_state
 from compiler.tuner.tasks import TaskList
-from compiler.tuning.record import trace_id
+from compiler.tuning.record import ScheduleRecord, trace_id
 from tests.onnx_models import attention_model
 from tests.tuner_fakes import best_at, drawn, found_tasks, key_of
 from tests.tuning_records import record
@@ -181,3 +182,23 @@ def test_seeds_are_mapped_to_the_nearest_choice(found: TaskList) -> None:
     first = search.propose(CostModel(Path("nowhere")), 2)
     assert [one.origin for one in first] == ["seed", "seed"]
     assert all(one.seed.startswith("conv2d_add_add_float32_1x64 on") for one in first)
+    other = replace(elsewhere, name="cousin", fingerprint="c" * 64, machine="d" * 64)
+    same = replace(far, workload=search.task.workload, target=other, kernel="of another name")
+    again = fresh(found)
+    again.default_proposal()
+    seed(again, sources([near, same], elsewhere, frozenset()), siblings=[])
+    assert again.seeds[0][1] == "the same kernel on cousin"
+
+
+def test_seeds_are_what_beat_the_default_where_it_was_measured_in_turns() -> None:
+    from compiler.tuner.transfer import sources
+
+    def in_turns(time: float, workload: str, reference: float | None) -> ScheduleRecord:
+        made = record(time, workload=workload, trace=[[], [[0, time]]], key=key_of())
+        return replace(made, measurement=replace(made.measurement, reference=reference))
+
+    default_is_best = [in_turns(5.0, "1" * 16, 5.0), in_turns(5.2, "1" * 16, None)]
+    beaten = [in_turns(5.0, "2" * 16, 5.0), in_turns(4.0, "2" * 16, 5.0)]
+    alone = [in_turns(3.0, "3" * 16, None)]
+    given = sources([*default_is_best, *beaten, *alone], key_of(), frozenset())
+    assert [one.record for one in given] == [beaten[1], alone[0]]
