@@ -123,7 +123,8 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
     ]
     lines += [
         f"| {row.model} | {row.trials} | {row.tuning_seconds / max(1, row.trials):.2f} "
-        f"| {row.untuned_us / 1e3:.3g} | {row.us / 1e3:.3g} | {row.gain:.3f} "
+        f"| {row.untuned_us / 1e3:.3g} | {row.us / 1e3:.3g} "
+        f"| {row.gain:.3f} ± {row.gain_margin:.3f} "
         f"| {row.ratio_to_best:.2f} | {row.untuned_ratio_to_best:.2f} |"
         for row in known
     ]

@@ -66,7 +66,8 @@ def _best(records: Iterable[ScheduleRecord]) -> list[ScheduleRecord]:
     known = sorted(records, key=rank)
     in_turns = [one for one in known if one.measurement.reference is not None]
     faster = [one for one in in_turns if not one.is_reference]
-    return (faster if in_turns else known)[:_OF_A_WORKLOAD]
+    # No rival came near the default, or it was never measured: of the best alone something is known.
+    return faster[:_OF_A_WORKLOAD] if in_turns else known[:1]
 
 
 def _place(other: TargetKey, key: TargetKey) -> int:

@@ -19,7 +19,10 @@ TARGETS = ROOT / "benchmarks" / "results" / "targets.json"
 ACCURACY = ROOT / "benchmarks" / "results" / "quantized_accuracy.json"
 EQUAL = ROOT / "benchmarks" / "results" / "equal_bytes.json"
 INTEGERS = ROOT / "benchmarks" / "results" / "integer_accuracy.json"
-SPEEDS = [path for path in RESULTS if path not in (TARGETS, ACCURACY, EQUAL, INTEGERS)]
+TUNED = [path for path in RESULTS if path.name.startswith("tuned-")]
+TRANSFER = [path for path in RESULTS if path.name.startswith("transfer-")]
+OTHERS = (TARGETS, ACCURACY, EQUAL, INTEGERS, *TUNED, *TRANSFER)
+SPEEDS = [path for path in RESULTS if path not in OTHERS]
 
 
 def _benchmark(name: str) -> ModuleType:
@@ -34,6 +37,7 @@ def _benchmark(name: str) -> ModuleType:
 
 def test_there_are_results() -> None:
     assert SPEEDS
+    assert TUNED
     assert {TARGETS, ACCURACY, EQUAL, INTEGERS} <= set(RESULTS)
 
 
@@ -50,6 +54,22 @@ def test_readme_shows_the_tables_of_targets() -> None:
     overviews = TARGETS.with_suffix(".md").read_text(encoding="utf-8").split("\n\n")[1::3]
     assert len(overviews) == 3
     assert all(overview in readme for overview in overviews)
+
+
+@pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
+def test_tables_of_tuned_models_are_made_of_the_results(path: Path) -> None:
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    table = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert table == _benchmark("tuned").table(rows)
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_table_of_transfer_is_made_of_the_results() -> None:
+    benchmark = _benchmark("transfer")
+    for path in TRANSFER:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        found = [benchmark.KernelTransfer(**row) for row in rows]
+        assert path.with_suffix(".md").read_text(encoding="utf-8") == benchmark.table(found)
 
 
 def test_table_of_equal_bytes_is_made_of_the_results() -> None:

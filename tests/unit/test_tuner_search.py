@@ -199,6 +199,6 @@ def test_seeds_are_what_beat_the_default_where_it_was_measured_in_turns() -> Non
 
     default_is_best = [in_turns(5.0, "1" * 16, 5.0), in_turns(5.2, "1" * 16, None)]
     beaten = [in_turns(5.0, "2" * 16, 5.0), in_turns(4.0, "2" * 16, 5.0)]
-    alone = [in_turns(3.0, "3" * 16, None)]
+    alone = [in_turns(3.0, "3" * 16, None), in_turns(9.0, "3" * 16, None)]
     given = sources([*default_is_best, *beaten, *alone], key_of(), frozenset())
     assert [one.record for one in given] == [beaten[1], alone[0]]
