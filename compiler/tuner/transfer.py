@@ -66,7 +66,7 @@ def _best(records: Iterable[ScheduleRecord]) -> list[ScheduleRecord]:
     known = sorted(records, key=rank)
     in_turns = [one for one in known if one.measurement.reference is not None]
     faster = [one for one in in_turns if not one.is_reference]
-    # No rival came near the default, or it was never measured: of the best alone something is known.
+    # Without rivals near it the best one may be the default, and what comes next is a bad choice.
     return faster[:_OF_A_WORKLOAD] if in_turns else known[:1]
 
 
