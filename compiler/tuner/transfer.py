@@ -30,10 +30,12 @@ class Source:
     record: ScheduleRecord
     place: int  # how far away its target is: see `_place`
     where: str  # for a reader: "x86-64-v3"
+    # Else it may be slower than the default there: only a place to look at, after the others.
+    is_promising: bool = True
 
     def text(self, task: TuningTask) -> str:
         """For a reader: "conv2d_float32_1x8x56x56 on x86-64-v3", or "the same kernel on ..."."""
-        same = self.record.workload == task.workload
+        same = self.is_promising and self.record.workload == task.workload
         return f"{'the same kernel' if same else self.record.kernel} on {self.where}"
 
 
@@ -42,8 +44,8 @@ def sources(
 ) -> list[Source]:
     """Return the best records of every workload but those of `key` itself for `workloads`.
 
-    Where the default schedule was measured in turns with others, those that beat it: the default of
-    a kernel here is tried anyway, and another kernel's may be a bad choice for it.
+    Promising are those that beat the default schedule in turns; without rivals near the default, it
+    may be the best one itself, and what comes next is a bad choice there.
     """
     by_workload: dict[tuple[str, str], dict[str, ScheduleRecord]] = {}
     for record in records:
@@ -55,19 +57,21 @@ def sources(
                 place[name] = record
     found = []
     for each in by_workload.values():
-        for record in _best(each.values()):
+        known = sorted(each.values(), key=rank)
+        in_turns = [one for one in known if one.measurement.reference is not None]
+        faster = [one for one in in_turns if not one.is_reference]
+        promising = faster if in_turns else known[:1]
+        for record in known[:_OF_A_WORKLOAD]:
             where = record.target.name
             where += "" if record.target.tools == key.tools else f" ({record.target.tools})"
-            found.append(Source(record=record, place=_place(record.target, key), where=where))
+            source = Source(
+                record=record,
+                place=_place(record.target, key),
+                where=where,
+                is_promising=record in promising,
+            )
+            found.append(source)
     return found
-
-
-def _best(records: Iterable[ScheduleRecord]) -> list[ScheduleRecord]:
-    known = sorted(records, key=rank)
-    in_turns = [one for one in known if one.measurement.reference is not None]
-    faster = [one for one in in_turns if not one.is_reference]
-    # Without rivals near it the best one may be the default, and what comes next is a bad choice.
-    return faster[:_OF_A_WORKLOAD] if in_turns else known[:1]
 
 
 def _place(other: TargetKey, key: TargetKey) -> int:
@@ -89,7 +93,7 @@ def seed(search: TaskSearch, found: Sequence[Source], *, siblings: Sequence[Task
         if point is not None:
             other = float(source.record.workload != search.task.workload)
             distance = _distance(search.task.kernel, source.record.kernel)
-            far = (other, *distance, float(source.place))
+            far = (float(not source.is_promising), other, *distance, float(source.place))
             mapped.append((far, point, source.text(search.task)))
     for sibling in siblings:
         best = sibling.best
@@ -97,7 +101,7 @@ def seed(search: TaskSearch, found: Sequence[Source], *, siblings: Sequence[Task
             continue
         point = _mapped(search, best.rule, best.trace)
         if point is not None:
-            far = (1.0, *_distance(search.task.kernel, sibling.task.kernel), 1.0)
+            far = (0.0, 1.0, *_distance(search.task.kernel, sibling.task.kernel), 1.0)
             mapped.append((far, point, f"{sibling.task.kernel} of this run"))
     known = {point for realized, _ in search.seeds for point in [realized.point]}
     for _, point, text in sorted(mapped, key=lambda one: one[0]):

@@ -190,7 +190,7 @@ def test_seeds_are_mapped_to_the_nearest_choice(found: TaskList) -> None:
     assert again.seeds[0][1] == "the same kernel on cousin"
 
 
-def test_seeds_are_what_beat_the_default_where_it_was_measured_in_turns() -> None:
+def test_promising_is_what_beat_the_default_where_it_was_measured_in_turns() -> None:
     from compiler.tuner.transfer import sources
 
     def in_turns(time: float, workload: str, reference: float | None) -> ScheduleRecord:
@@ -201,4 +201,7 @@ def test_seeds_are_what_beat_the_default_where_it_was_measured_in_turns() -> Non
     beaten = [in_turns(5.0, "2" * 16, 5.0), in_turns(4.0, "2" * 16, 5.0)]
     alone = [in_turns(3.0, "3" * 16, None), in_turns(9.0, "3" * 16, None)]
     given = sources([*default_is_best, *beaten, *alone], key_of(), frozenset())
-    assert [one.record for one in given] == [beaten[1], alone[0]]
+    assert {one.record.id for one in given} == {
+        one.id for one in (*default_is_best, *beaten, *alone)
+    }
+    assert [one.record for one in given if one.is_promising] == [beaten[1], alone[0]]
