@@ -240,10 +240,13 @@ class _Judge:
         Those of the default schedule stay: it is what is built without records.
         """
         self._reject(record, reason)
+        defaults = {
+            one.candidate
+            for one in self._known
+            if isinstance(one, ScheduleRecord) and one.is_reference
+        }
         for other in self._known:
-            if isinstance(other, Verdict) or not other.is_usable:
-                continue
-            if isinstance(other, ScheduleRecord) and other.is_reference:
+            if isinstance(other, Verdict) or not other.is_usable or other.candidate in defaults:
                 continue
             if type(other) is type(record) and other.candidate[0] == record.candidate[0]:
                 self._reject(other, reason)
