@@ -322,7 +322,8 @@ def test_runs_and_kernels_in_turns(tmp_path: Path) -> None:
     old, new = compiled(tmp_path / "old", None), compiled(tmp_path / "new", tmp_path / "logs")
     slower = compare_runs(old, new, threads=1, budget_s=2)
     assert slower.is_slower
-    assert slower.new > slower.old > 1
+    # Each is the median of all openings; only the ratio is of times that were taken in turns.
+    assert min(slower.new, slower.old) > 1
     assert slower.rounds >= 7
     faster = compare_runs(new, old, threads=1, budget_s=2)
     assert not faster.is_slower
