@@ -18,11 +18,11 @@ from compiler.onnx_import.model import Model
 from compiler.onnx_import.support import require_supported
 from compiler.target_spec import TargetSpec
 from compiler.tuning.folder import RecordError, read_lines
+from compiler.tuning.metaschedule_files import FILES
 from compiler.tuning.record import ScheduleRecord, Verdict
 from compiler.tuning.store import Records, read_records
 from compiler.tuning.target_key import target_key
 
-FILES = ("database_workload.json", "database_tuning_record.json")  # MetaSchedule's names
 Report = Callable[[str], None]
 
 
@@ -94,21 +94,11 @@ def _not_exported(record: ScheduleRecord, func: Any, rejected: set[tuple[str, st
     return ""
 
 
-class _Kernels:
-    """The kernels of a model, not yet scheduled, by their hash."""
+def _kernels(model: Model, spec: TargetSpec, records: Records, report: Report) -> dict[str, Any]:
+    """The kernels of a build with the choices of `records`, not yet scheduled, by their hash."""
+    from compiler.scheduling import workload_hash
 
-    def __init__(self, functions: dict[str, Any]) -> None:
-        from compiler.scheduling import workload_hash
-
-        self._known = {workload_hash(func): func for func in functions.values()}
-
-    def get(self, workload: str) -> Any:
-        return self._known.get(workload)
-
-
-def _kernels(model: Model, spec: TargetSpec, records: Records, report: Report) -> _Kernels:
-    """The kernels of a build with the choices of `records`."""
     require_supported(model)
     lowering, spec = family_build(spec).lowering(model, spec, exact=False, precision="float32")
     graph = lower_graph(lowering, model, spec, None, report, choices_of(records))
-    return _Kernels(graph.workloads.functions)
+    return {workload_hash(func): func for func in graph.workloads.functions.values()}

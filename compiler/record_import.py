@@ -16,7 +16,7 @@ from compiler.code_generation import choices_of
 from compiler.errors import NotRunnableError
 from compiler.onnx_import.model import Model
 from compiler.pipeline import compile as compile_model
-from compiler.record_exchange import FILES, Report
+from compiler.record_exchange import Report
 from compiler.target_spec import TargetSpec, runs_here
 from compiler.tuner.database_entries import NumberedEntry, read_entries
 from compiler.tuner.model_process import ModelProcess
@@ -25,6 +25,7 @@ from compiler.tuner.tasks import tuning_tasks
 from compiler.tuner.trial import TuningTask
 from compiler.tuner.worker_process import WorkerError, WorkerTimedOutError
 from compiler.tuning.folder import RecordError
+from compiler.tuning.metaschedule_files import FILES
 from compiler.tuning.record import ChoiceRecord, Measurement, ScheduleRecord
 from compiler.tuning.store import NO_RECORDS, rank, read_records
 from compiler.tuning.target_key import TargetKey, target_key

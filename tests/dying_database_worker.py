@@ -10,8 +10,8 @@ from typing import Any
 
 from compiler.target_spec import TargetSpec
 from compiler.tuner import database_worker
-from compiler.tuner.database_entries import TUNING_RECORDS
 from compiler.tuner.worker_loop import serve
+from compiler.tuning.metaschedule_files import TUNING_RECORDS
 
 SECONDS = 7.0
 

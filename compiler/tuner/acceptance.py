@@ -120,6 +120,9 @@ class _Judge:
 
     def __init__(self, builds: Builds, known: Sequence[Record], deadline: float | None) -> None:
         self._builds, self._known, self._deadline = builds, known, deadline
+        self._defaults = {
+            one.candidate for one in known if isinstance(one, ScheduleRecord) and one.is_reference
+        }
         self._rejected: dict[tuple[str, str], Rejection] = {}  # by candidate
         self._longest_s = 0.0  # of a trial
 
@@ -240,13 +243,10 @@ class _Judge:
         Those of the default schedule stay: it is what is built without records.
         """
         self._reject(record, reason)
-        defaults = {
-            one.candidate
-            for one in self._known
-            if isinstance(one, ScheduleRecord) and one.is_reference
-        }
         for other in self._known:
-            if isinstance(other, Verdict) or not other.is_usable or other.candidate in defaults:
+            if isinstance(other, Verdict) or not other.is_usable:
+                continue
+            if other.candidate in self._defaults:
                 continue
             if type(other) is type(record) and other.candidate[0] == record.candidate[0]:
                 self._reject(other, reason)

@@ -10,9 +10,9 @@ from typing import Any
 
 from compiler.errors import CompilerError
 from compiler.target_spec import TargetSpec
-from compiler.tuner.worker_process import WorkerError, WorkerProcess
+from compiler.tuner.worker_process import WorkerError, WorkerProcess, raised
+from compiler.tuning.metaschedule_files import TUNING_RECORDS, WORKLOADS
 
-WORKLOADS, TUNING_RECORDS = "database_workload.json", "database_tuning_record.json"
 _MODULE = "compiler.tuner.database_worker"
 _WHOLE_S, _ENTRY_S = 300.0, 60.0
 
@@ -66,9 +66,8 @@ def _alone(folder: Path, spec: TargetSpec, number: int) -> NumberedEntry:
 def _read(folder: Path, spec: TargetSpec, timeout_s: float) -> tuple[Any, ...]:
     process = WorkerProcess(_MODULE, spec)
     try:
-        answer: tuple[Any, ...] | CompilerError = process.ask(folder, timeout_s=timeout_s)
+        answer = process.ask(folder, timeout_s=timeout_s)
     finally:
         process.close()
-    if isinstance(answer, CompilerError):
-        raise answer
-    return answer
+    entries: tuple[Any, ...] = raised(answer)
+    return entries

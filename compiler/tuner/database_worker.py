@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import CompilerError
 from compiler.target_spec import TargetSpec
-from compiler.tuner.worker_loop import serve
+from compiler.tuner.worker_loop import serve, with_errors
 
 
 def main() -> None:
@@ -20,10 +19,4 @@ def answers(spec: TargetSpec) -> Callable[[Path], Any]:
     """Return what reads a database's folder for a target."""
     from compiler.metaschedule_database import read_database
 
-    def answer(folder: Path) -> Any:
-        try:
-            return tuple(read_database(folder, spec))
-        except CompilerError as failure:
-            return failure
-
-    return answer
+    return with_errors(lambda folder: tuple(read_database(folder, spec)))

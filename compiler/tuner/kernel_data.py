@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from compiler.program import CompiledKernel
+from compiler.runners.closed_on_exit import ClosedOnExit
 from compiler.target_spec import Precision, TargetSpec, load_target
 from compiler.tuner.build_pool import BuildPool, LoweringOptions
 from compiler.tuner.native_runner import NativeRunner, TrialError
@@ -27,7 +27,7 @@ _WIDE_LIMIT = 1 << 20
 _ROUNDED_TOLERANCE = 1e-2
 
 
-class KernelDataSource:
+class KernelDataSource(ClosedOnExit):
     """Makes the data of tasks. Kernels without a schedule run on this machine, for any target.
 
     They are built and run in processes of their own, since they may take long.
@@ -53,7 +53,7 @@ class KernelDataSource:
         self._timeout_s = timeout_s
         self._stack = ExitStack()
 
-    def __enter__(self) -> KernelDataSource:
+    def __enter__(self) -> Self:
         """Start the processes.
 
         Raises:
@@ -70,12 +70,7 @@ class KernelDataSource:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._stack.close()
 
     def data(self, task: TuningTask) -> KernelData:

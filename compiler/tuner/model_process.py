@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.artifact.manifest import Artifact
-from compiler.errors import CompilerError
 from compiler.onnx_import.model import Model
 from compiler.runners.closed_on_exit import ClosedOnExit
 from compiler.target_spec import TargetSpec
-from compiler.tuner.worker_process import WorkerError, WorkerProcess
+from compiler.tuner.worker_process import WorkerError, WorkerProcess, raised
 
 if TYPE_CHECKING:
     from compiler.tuner.run_times import RunTimes
@@ -120,6 +119,4 @@ class ModelProcess(ClosedOnExit):
         except WorkerError:
             self._process = None
             raise
-        if isinstance(answer, CompilerError):
-            raise answer
-        return answer
+        return raised(answer)

@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Any
 
 from compiler.drawn_inputs import drawn_inputs
-from compiler.errors import CompilerError
 from compiler.onnx_import.model import Model
 from compiler.runners.open_runner import open_runner
 from compiler.running_limits import check_running_limits
@@ -19,7 +18,7 @@ from compiler.tuner.model_process import (
     RunRequest,
 )
 from compiler.tuner.run_times import compare_runs, kernel_ratios
-from compiler.tuner.worker_loop import serve
+from compiler.tuner.worker_loop import serve, with_errors
 from compiler.verify import check
 
 
@@ -38,14 +37,7 @@ def _prepare(model: Model) -> Callable[[Any], Any]:
         ),
         KernelsRequest: lambda one: kernel_ratios(one.old, one.new, threads=one.threads),
     }
-
-    def answer(request: Any) -> Any:
-        try:
-            return answers[type(request)](request)
-        except CompilerError as failure:
-            return failure
-
-    return answer
+    return with_errors(lambda request: answers[type(request)](request))
 
 
 def _run_seconds(request: RunRequest) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
+from typing import Self
 
 from compiler.program import CompiledKernel
+from compiler.runners.closed_on_exit import ClosedOnExit
 from compiler.target_spec import TargetSpec
 from compiler.tuner.build_pool import BuildPool, LoweringOptions
 from compiler.tuner.kernel_data import KernelDataSource
@@ -18,7 +19,7 @@ from compiler.tuner.trial import Candidate, KernelData, Measured, TuningTask
 from compiler.tuning.record import ScheduleRecord
 
 
-class ScheduleTrials(AbstractContextManager["ScheduleTrials"]):
+class ScheduleTrials(ClosedOnExit):
     """Builds, runs and compares with the kernel without a schedule, in processes of their own."""
 
     def __init__(self, spec: TargetSpec, threads: int, tasks: Sequence[TuningTask]) -> None:
@@ -32,7 +33,7 @@ class ScheduleTrials(AbstractContextManager["ScheduleTrials"]):
         self._data: dict[str, KernelData] = {}
         self._stack = ExitStack()
 
-    def __enter__(self) -> ScheduleTrials:
+    def __enter__(self) -> Self:
         """Start what builds and runs.
 
         Raises:
@@ -47,12 +48,7 @@ class ScheduleTrials(AbstractContextManager["ScheduleTrials"]):
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._stack.close()
 
     def tried(self, records: Sequence[ScheduleRecord]) -> list[ScheduleRecord]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import IO, Any
 
+from compiler.errors import CompilerError
 from compiler.tuner.worker_process import LENGTH, WorkerSettings
 
 
@@ -33,6 +34,18 @@ def serve(prepare: Callable[[Any], Callable[[Any], Any]]) -> None:
     with os.fdopen(os.dup(1), "wb") as answers, os.fdopen(os.dup(0), "rb") as requests:
         os.dup2(2, 1)
         _serve(requests, answers, prepare)
+
+
+def with_errors(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that gives a `CompilerError` in place of raising it: see `raised`."""
+
+    def answer_or_error(request: Any) -> Any:
+        try:
+            return answer(request)
+        except CompilerError as failure:
+            return failure
+
+    return answer_or_error
 
 
 def _serve(

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from compiler.errors import CompilerError
+
 LENGTH = struct.Struct("<Q")
 _ROOT = Path(__file__).resolve().parents[2]
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from {module} import main; main()"
@@ -164,3 +166,10 @@ def _ended(status: int | None) -> str:
     if status is not None and status < 0:
         return f"ended by {signal.Signals(-status).name}"
     return f"ended with status {status}"
+
+
+def raised(answer: Any) -> Any:
+    """Return an answer, or raise it if it is the error that `worker_loop.with_errors` gave."""
+    if isinstance(answer, CompilerError):
+        raise answer
+    return answer

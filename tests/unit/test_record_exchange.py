@@ -19,13 +19,14 @@ from compiler.onnx_import.load import load_model
 from compiler.onnx_import.model import Model
 from compiler.program import CompiledKernel, ScheduleOutcome
 from compiler.record_coverage import record_coverage
-from compiler.record_exchange import FILES, export_records
+from compiler.record_exchange import export_records
 from compiler.record_import import import_records
 from compiler.target_spec import TargetSpec, load_target
 from compiler.tuner.build_pool import BuildPool
 from compiler.tuner.model_process import ModelProcess
 from compiler.tuner.trial import Built, Candidate
 from compiler.tuning.folder import RecordError, read_lines
+from compiler.tuning.metaschedule_files import FILES
 from compiler.tuning.record import ScheduleRecord, to_line
 from compiler.tuning.store import read_records
 from compiler.tuning.target_key import target_key
