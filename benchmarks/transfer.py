@@ -1,13 +1,14 @@
 """How much of what tuning gains a related target's records give, with no trials and with a few.
 
     python -m benchmarks.transfer MODEL... [--source cortex-a72] [--target cortex-a76]
-        [--source-logs tuning_logs] [--time 3m] [--trials 16]
+        [--source-logs FOLDER] [--time 3m] [--trials 16]
 
-Each model is tuned for the target twice, in folders of its own: from nothing, for `--time`, and
-from the records of the source. A kernel's full gain is that of the best schedule that either run
-found. With no trials it has the decisions that were a gain for the same kernel on the source,
-faster here or not, else its default; with N the best of its first N. Targets whose runner counts
-instructions give the same figures on every machine.
+Each model is tuned for `--time` three times, in folders of its own: for the source (unless there is
+`--source-logs`), for the target from nothing, and for the target from the source's records. A
+kernel's full gain is that of the best schedule that either run for the target found. With no trials
+it has the decisions that were a gain for the same kernel on the source, faster here or not, else
+its default; with N the best of its first N. Targets whose runner counts instructions give the same
+figures on every machine.
 
 Writes ``benchmarks/results/transfer-SOURCE-TARGET.json`` and ``.md``.
 """
@@ -45,13 +46,20 @@ class KernelTransfer:
 
 
 def transfers(
-    model: Path, source_logs: Path, target: str, duration: str, trials: int
+    model: Path, source: str, target: str, *, source_logs: Path | None, duration: str, trials: int
 ) -> list[KernelTransfer]:
-    """Tune a model from nothing and from the source's records, and compare kernel by kernel."""
+    """Tune a model from nothing and from the source's records, and compare kernel by kernel.
+
+    Args:
+        source_logs: folder whose `source` has the records to start from; else they are made.
+    """
     with tempfile.TemporaryDirectory(prefix="tunesmith-transfer-") as work:
         fresh = _tuned(model, target, Path(work) / "fresh", duration)
         seeded_logs = Path(work) / "seeded"
-        shutil.copytree(source_logs, seeded_logs)
+        if source_logs is None:
+            _tuned(model, source, seeded_logs, duration)
+        else:
+            shutil.copytree(source_logs / source, seeded_logs / source)
         seeded = _tuned(model, target, seeded_logs, duration)
     calls = {event["kernel"]: event["calls"] for event in fresh if event["event"] == "task"}
     found = (_of_kernel(model, name, count, fresh, seeded, trials) for name, count in calls.items())
@@ -133,9 +141,7 @@ def _row(name: str, found: Sequence[KernelTransfer]) -> str:
 @click.option(
     "--source-logs",
     type=click.Path(path_type=Path, exists=True),
-    default=Path("tuning_logs"),
-    show_default=True,
-    help="Folder whose SOURCE has the records to start from.",
+    help="Folder whose SOURCE has the records to start from; left out, they are made first.",
 )
 @click.option("--time", "duration", default="3m", show_default=True, help="Of each run.")
 @click.option("--trials", type=click.IntRange(1), default=16, show_default=True)
@@ -143,21 +149,21 @@ def main(
     models: tuple[Path, ...],
     source: str,
     target: str,
-    source_logs: Path,
+    source_logs: Path | None,
     duration: str,
     trials: int,
 ) -> None:
     """Compare tuning of MODEL... from nothing and from another target's records."""
     results = RESULTS / f"transfer-{source}-{target}.json"
     found: list[KernelTransfer] = []
-    with tempfile.TemporaryDirectory(prefix="tunesmith-source-") as work:
-        shutil.copytree(source_logs / source, Path(work) / "logs" / source)
-        for model in models:
-            found += transfers(model, Path(work) / "logs", target, duration, trials)
-            rows = [asdict(one) for one in found]
-            results.write_text(json.dumps({"trials": trials, "rows": rows}, indent=1) + "\n")
-            results.with_suffix(".md").write_text(table(found))
-            click.echo(table([one for one in found if one.model == model.stem]).splitlines()[2])
+    for model in models:
+        found += transfers(
+            model, source, target, source_logs=source_logs, duration=duration, trials=trials
+        )
+        rows = [asdict(one) for one in found]
+        results.write_text(json.dumps({"trials": trials, "rows": rows}, indent=1) + "\n")
+        results.with_suffix(".md").write_text(table(found))
+        click.echo(table([one for one in found if one.model == model.stem]).splitlines()[2])
     click.echo(table(found))
 
 

@@ -6,17 +6,22 @@ each has one formula for all numbers, without branches whose results are thrown 
 true value, in units of the last place (`tests/unit/test_elementary.py` measures it): exp 1, sigmoid
 2.5, tanh and erf 6, which is 3.6e-7 at most. The coefficients come from
 `scripts/fit_elementary.py`. Results do not depend on the C library.
+
+Gates have shorter formulas: ``x * sigmoid(x)``, and ``h * (1 + erf(c * x))`` as in GELU, tanh
+likewise. A sum with a constant has an absolute error anyway: 2e-7 of a gate between 0 and 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tvm
 from tvm import tirx
+from tvm.ir import prim
 from tvm.tirx import PrimFunc
-from tvm_ffi import structural
+from tvm_ffi import structural, structural_equal
 
 # exp(r) = 1 + r + r**2 * p(r), |r| <= ln(2) / 2; largest error 3.2e-9 of the value
 _EXP = (
@@ -27,7 +32,7 @@ _EXP = (
     0.0013819511514157057,
 )
 # tanh(x) = x * p(x**2) / q(x**2), |x| <= 8.6; 1.3e-8. p, q, and the square of the limit
-_TANH = (
+_TANH_RATIO = (
     (
         1.0,
         0.13406847417354584,
@@ -45,7 +50,7 @@ _TANH = (
     73.96,
 )
 # erf(x) = x * p(x**2) / q(x**2), |x| <= 3.8; 1.2e-8
-_ERF = (
+_ERF_RATIO = (
     (
         1.1283791065216064,
         0.1862485408782959,
@@ -71,6 +76,8 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 # Adding 1.5 * 2**23 leaves the nearest integer in the low bits of a float32.
 _ROUND = 12582912.0
 _EXPONENT_BIAS = 127.0
+# Factors of an argument that the coefficients take in: their powers stay normal numbers.
+_LEAST_SCALE, _GREATEST_SCALE = 0.25, 4.0
 # exp is 0 below and infinite above.
 _EXP_LOW, _EXP_HIGH = -87.5, 89.0
 
@@ -141,26 +148,34 @@ def _exp(x: Any) -> Any:
     return _let(_between(x, _EXP_LOW, _EXP_HIGH), with_clamped, "c")
 
 
-def _odd_ratio(x: Any, ratio: tuple[Sequence[float], Sequence[float], float]) -> Any:
-    """``x * p(x**2) / q(x**2)``, cut to -1..1.
+@dataclass(frozen=True, slots=True)
+class _OddRatio:
+    """An odd function from -1 to 1: ``x * p(x**2) / q(x**2)``, q(0) = 1, for squares to a limit."""
 
-    Beyond the limit p and q stay what they are there, so that x takes the quotient over 1.
-    """
-    above, below, limit = ratio
+    above: Sequence[float]
+    below: Sequence[float]
+    limit: float
 
-    def with_square(square: Any) -> Any:
-        return x * _horner(square, above) / _horner(square, below)
+    def scaled(self, argument: float) -> _OddRatio:
+        """The function of ``argument * x``."""
+        return _OddRatio(
+            [one * argument ** (2 * power + 1) for power, one in enumerate(self.above)],
+            [one * argument ** (2 * power) for power, one in enumerate(self.below)],
+            self.limit / argument**2,
+        )
 
-    quotient = _let(_at_most(x * x, limit), with_square, "s")
-    return _let(quotient, lambda value: _between(value, -1.0, 1.0), "v")
+    def of(self, x: Any, height: float = 1.0) -> Any:
+        """`height` times the function, cut to -height..height.
 
+        Beyond the limit p and q stay what they are there, so that x takes the quotient over 1.
+        """
+        above = [height * one for one in self.above]
 
-def _tanh(x: Any) -> Any:
-    return _odd_ratio(x, _TANH)
+        def with_square(square: Any) -> Any:
+            return x * _horner(square, above) / _horner(square, self.below)
 
-
-def _erf(x: Any) -> Any:
-    return _odd_ratio(x, _ERF)
+        quotient = _let(_at_most(x * x, self.limit), with_square, "s")
+        return _let(quotient, lambda value: _between(value, -height, height), "v")
 
 
 def _sigmoid(x: Any) -> Any:
@@ -169,10 +184,12 @@ def _sigmoid(x: Any) -> Any:
     return one / (one + _exp(_like(0.0, x) - x))
 
 
+_TANH, _ERF = _OddRatio(*_TANH_RATIO), _OddRatio(*_ERF_RATIO)
+_ODD = {"tirx.tanh": _TANH, "tirx.erf": _ERF}
 _FUNCTIONS: dict[str, Build] = {
     "tirx.exp": _exp,
-    "tirx.tanh": _tanh,
-    "tirx.erf": _erf,
+    "tirx.tanh": _TANH.of,
+    "tirx.erf": _ERF.of,
     "tirx.sigmoid": _sigmoid,
 }
 
@@ -180,11 +197,63 @@ _FUNCTIONS: dict[str, Build] = {
 def expand_elementary(func: PrimFunc) -> PrimFunc:
     """Return the lowered function with float32 exp, tanh, erf and sigmoid written out."""
 
-    def visit(call: Any, mutator: Any) -> Any:
-        call = mutator.default_mutate(call)
-        build = _FUNCTIONS.get(getattr(call.op, "name", ""))
-        if build is None or not str(call.ty.dtype).startswith("float32"):
-            return call
-        return _let(call.args[0], build)
+    def call(node: Any, mutator: Any) -> Any:
+        node = mutator.default_mutate(node)
+        build = _FUNCTIONS.get(_called(node))
+        return node if build is None else _let(node.args[0], build)
 
-    return func.with_body(structural.structural_mutate(func.body, [(tvm.ir.Call, visit)]))
+    def product(node: Any, mutator: Any) -> Any:
+        for one, other in ((node.a, node.b), (node.b, node.a)):
+            if _called(one) == "tirx.sigmoid" and structural_equal(one.args[0], other):
+                return _let(mutator.mutate(other), _times_own_sigmoid)
+            gate = _Gate.found(one, other)
+            if gate is not None:
+                return _let(mutator.mutate(gate.x), gate.of)
+        return mutator.default_mutate(node)
+
+    visits = [(tvm.ir.Call, call), (prim.Mul, product)]
+    return func.with_body(structural.structural_mutate(func.body, visits))
+
+
+def _called(node: Any) -> str:
+    """Which of the functions of float32 an expression calls; else ""."""
+    name = getattr(node.op, "name", "") if isinstance(node, tvm.ir.Call) else ""
+    return name if name in _FUNCTIONS and str(node.ty.dtype).startswith("float32") else ""
+
+
+def _times_own_sigmoid(x: Any) -> Any:
+    """``x * sigmoid(x)``, the sigmoid as ``(1 + tanh(x / 2)) / 2``."""
+    return x * (_like(0.5, x) + _TANH.scaled(0.5).of(x, 0.5))
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """``height * (1 + f(scale * x))``, f odd."""
+
+    ratio: _OddRatio  # of ``scale * x``
+    x: Any
+    height: float
+
+    @staticmethod
+    def found(height: Any, rest: Any) -> _Gate | None:
+        """The gate that the product of two expressions is, or None."""
+        if not (isinstance(height, prim.FloatImm) and isinstance(rest, prim.Add)):
+            return None
+        for one, call in ((rest.a, rest.b), (rest.b, rest.a)):
+            ratio = _ODD.get(_called(call))
+            if ratio is not None and isinstance(one, prim.FloatImm) and one.value == 1.0:
+                scale, x = _factor(call.args[0])
+                return _Gate(ratio.scaled(scale), x, height.value)
+        return None
+
+    def of(self, x: Any) -> Any:
+        return _like(self.height, x) + self.ratio.of(x, self.height)
+
+
+def _factor(product: Any) -> tuple[float, Any]:
+    """A constant factor of an expression, and the rest of it."""
+    if isinstance(product, prim.Mul):
+        for one, other in ((product.a, product.b), (product.b, product.a)):
+            if isinstance(one, prim.FloatImm) and _LEAST_SCALE <= one.value <= _GREATEST_SCALE:
+                return one.value, other
+    return 1.0, product

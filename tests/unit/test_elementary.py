@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable
 from math import erf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,12 +31,31 @@ FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, float, flo
 LEAST_NORMAL = 2.0**-126
 
 
+# With x * sigmoid(x) and the forms of GELU: what the graph computes of x, and the true value.
+GATES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.ndarray]]] = {
+    "silu": (lambda x: x * te.sigmoid(x), lambda x: x / (1 + np.exp(-x))),
+    "gelu": (
+        lambda x: x * (0.5 * (te.erf(x * 0.70710676908493042) + 1.0)),
+        lambda x: x * 0.5 * (1 + np.vectorize(erf)(x * 0.70710676908493042)),
+    ),
+    "gelu, other order": (
+        lambda x: (1.0 + te.erf(0.70710676908493042 * x)) * 0.5 * x,
+        lambda x: x * 0.5 * (1 + np.vectorize(erf)(x * 0.70710676908493042)),
+    ),
+    "gelu of tanh": (
+        lambda x: x * (0.5 * (te.tanh((x + x * x * x * 0.044715) * 0.79788456) + 1.0)),
+        lambda x: x * 0.5 * (1 + np.tanh((x + x**3 * 0.044715) * 0.79788456)),
+    ),
+}
+
+
 def compiled(name: str, count: int, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The function over `count` numbers as compiled for this machine."""
     spec = load_target("host")
     source = te.placeholder((count,), name="source")
-    function = getattr(te, name)
+    function = GATES[name][0] if name in GATES else getattr(te, name)
     func = te.create_prim_func([source, te.compute((count,), lambda i: function(source[i]))])
+    name = "gate" if name in GATES else name
     scheduled = schedule_kernel(name, func, 1, spec)
     kernel = build_kernel(
         scheduled.func,
@@ -114,3 +134,24 @@ def test_special_numbers(name: str, want: list[float], tmp_path: Path) -> None:
     padded = np.array(numbers + [0.0] * (count - len(numbers)), np.float32)
     got = compiled(name, count, tmp_path)(padded)[: len(want)]
     np.testing.assert_array_equal(got, np.array(want, np.float32))
+
+
+@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("count", [COUNT, COUNT + 3], ids=["vectors", "ragged"])
+def test_gates_are_within_2_5e_7_of_their_argument(name: str, count: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    half = count // 2
+    numbers = np.concatenate(
+        [random.uniform(-30.0, 30.0, half), random.standard_normal(count - half)]
+    ).astype(np.float32)
+    got = compiled(name, count, tmp_path)(numbers).astype(np.float64)
+    errors = np.abs(got - GATES[name][1](numbers.astype(np.float64))) / np.abs(numbers)
+    worst = int(np.argmax(errors))
+    assert errors[worst] <= 2.5e-7, f"{errors[worst]:.2e} of {numbers[worst]!r}"
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gates_close_and_open(name: str, tmp_path: Path) -> None:
+    numbers = np.array([-1e6, -100.0, 0.0, 100.0, 1e6, np.nan] + [0.0] * 10, np.float32)
+    got = compiled(name, len(numbers), tmp_path)(numbers)[:6]
+    np.testing.assert_array_equal(got, np.array([0.0, 0.0, 0.0, 100.0, 1e6, np.nan], np.float32))

@@ -21,7 +21,8 @@ EQUAL = ROOT / "benchmarks" / "results" / "equal_bytes.json"
 INTEGERS = ROOT / "benchmarks" / "results" / "integer_accuracy.json"
 TUNED = [path for path in RESULTS if path.name.startswith("tuned-")]
 TRANSFER = [path for path in RESULTS if path.name.startswith("transfer-")]
-OTHERS = (TARGETS, ACCURACY, EQUAL, INTEGERS, *TUNED, *TRANSFER)
+COST = ROOT / "benchmarks" / "results" / "tuning_cost.json"
+OTHERS = (TARGETS, ACCURACY, EQUAL, INTEGERS, COST, *TUNED, *TRANSFER)
 SPEEDS = [path for path in RESULTS if path not in OTHERS]
 
 
@@ -38,7 +39,7 @@ def _benchmark(name: str) -> ModuleType:
 def test_there_are_results() -> None:
     assert SPEEDS
     assert TUNED
-    assert {TARGETS, ACCURACY, EQUAL, INTEGERS} <= set(RESULTS)
+    assert {TARGETS, ACCURACY, EQUAL, INTEGERS, COST} <= set(RESULTS)
 
 
 def test_tables_of_targets_are_made_of_the_results() -> None:
@@ -69,7 +70,16 @@ def test_table_of_transfer_is_made_of_the_results() -> None:
     for path in TRANSFER:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         found = [benchmark.KernelTransfer(**row) for row in rows]
-        assert path.with_suffix(".md").read_text(encoding="utf-8") == benchmark.table(found)
+        shown = path.with_suffix(".md").read_text(encoding="utf-8")
+        assert shown == benchmark.table(found)
+        assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_shows_what_tuning_costs_beside_stock() -> None:
+    rows = json.loads(COST.read_text(encoding="utf-8"))["rows"]
+    table = COST.with_suffix(".md").read_text(encoding="utf-8")
+    assert table == _benchmark("tuning_cost").table(rows)
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_table_of_equal_bytes_is_made_of_the_results() -> None:
