@@ -109,10 +109,6 @@ class Row:
     us: float
     default_us: float  # of ours without tuning
 
-    @property
-    def seconds_a_trial(self) -> float:
-        return self.seconds / max(1, self.trials)
-
 
 def model_of(case: Case, folder: Path) -> Path:
     """Write the operator as an ONNX file and return its path."""
@@ -217,7 +213,7 @@ def measured(case: Case, trials: int, seed: int) -> Row:
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return the medians over seeds as Markdown."""
     head = (
-        "| operator | seeds | stock: s | s a trial | us | ours: s | s a trial | us "
+        "| operator | seeds | stock: s | s a trial | us | ours: s | trials | us "
         "| untuned us | our time / stock's | stock us / ours |\n" + "|---" * 11 + "|\n"
     )
     known = [Row(**row) for row in rows]
@@ -234,7 +230,7 @@ def _line(name: str, rows: Sequence[Row]) -> str:
         median(row.stock_seconds / max(1, row.stock_trials) for row in rows),
         median(row.stock_us for row in rows),
         median(row.seconds for row in rows),
-        median(row.seconds_a_trial for row in rows),
+        median(row.trials for row in rows),
         median(row.us for row in rows),
         median(row.default_us for row in rows),
         median(row.seconds / row.stock_seconds for row in rows),

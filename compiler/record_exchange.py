@@ -7,7 +7,7 @@ plain TVM finds the schedules for kernels of the very same TIR.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def export_records(
     writer = DatabaseWriter(database, spec.with_cores(key.threads))
     written, passed_over = [], []
     known = [line.record for line in lines if line.record is not None]
-    rejected = {one.candidate for one in known if isinstance(one, Verdict)}
+    rejected = {one.candidate: one.reason for one in known if isinstance(one, Verdict)}
     for record in known:
         if not isinstance(record, ScheduleRecord):
             passed_over.append(f"record {record.id}: a {record.kind}, which the database has not")
@@ -82,13 +82,16 @@ def export_records(
     )
 
 
-def _not_exported(record: ScheduleRecord, func: Any, rejected: set[tuple[str, str]]) -> str:
+def _not_exported(
+    record: ScheduleRecord, func: Any, rejected: Mapping[tuple[str, str], str]
+) -> str:
+    """Why a record has no place in the database; "" if it has one."""
     if func is None:
         return f"the model has no kernel {record.workload} ({record.kernel})"
     if not record.is_usable:
         return f"its schedule {record.outcome}"
     if record.candidate in rejected:
-        return "its schedule was rejected: a whole model is slower with it"
+        return f"its schedule was rejected: {rejected[record.candidate]}"
     if record.measurement.unit != "us":
         return f"measured in {record.measurement.unit}; the database knows seconds only"
     return ""

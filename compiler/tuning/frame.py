@@ -26,8 +26,8 @@ def records(folder: str | Path = "tuning_logs", *, target: str | None = None) ->
     """Return one row for each schedule record of a folder, in the order in which they were written.
 
     Lines that are no records are left out; `tunesmith logs check` names them. `median` and `best`
-    are in `unit`; those of a candidate that failed are NaN. `rejected` schedules made a whole model
-    slower: no build uses them.
+    are in `unit`; those of a candidate that failed are NaN. No build uses `rejected` schedules:
+    a whole model was slower with them, wrong, or no faster.
 
     Args:
         target: the name of a target; all if None.
