@@ -1,13 +1,18 @@
 /* Sessions: memory and threads of their own, or the application's. */
+#define _DEFAULT_SOURCE 1 /* madvise */
 #define _POSIX_C_SOURCE 200809L
 #include "pool.h"
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #define TS_MOST_THREADS 1024
 #define TS_DEFAULT_SPIN_US 100
 #define TS_LINE_BYTES 64
+#define TS_HUGE_PAGE_BYTES ((size_t)2 << 20) /* of x86-64, and of Arm and RISC-V with 4 kB pages */
 
 struct ts_session {
     const ts_program *program;
@@ -94,6 +99,27 @@ static void run_steps(ts_session *session, const void *const *inputs, void *cons
     }
 }
 
+/* Ask for large pages where whole ones fit: small ones lie anywhere in physical memory, so that
+ * they compete for places of the second cache, and there are more than a core has translations for.
+ * Only a wish: the memory is as good without. */
+static void *allocate_pages(size_t bytes, size_t alignment)
+{
+    void *memory = NULL;
+    size_t whole = bytes / TS_HUGE_PAGE_BYTES * TS_HUGE_PAGE_BYTES;
+    if (whole != 0 && alignment < TS_HUGE_PAGE_BYTES) {
+        alignment = TS_HUGE_PAGE_BYTES;
+    }
+    if (posix_memalign(&memory, alignment, bytes) != 0) {
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    if (whole != 0) {
+        (void)madvise(memory, whole, MADV_HUGEPAGE);
+    }
+#endif
+    return memory;
+}
+
 /* Give every region its place behind the ones before it. Returns 0 if memory is short. */
 static int allocate(ts_session *session)
 {
@@ -114,8 +140,8 @@ static int allocate(ts_session *session)
     }
     bytes = round_up(bytes, alignment);
     session->regions = (void **)calloc((size_t)model->region_count + 1, sizeof(void *));
-    if (session->regions == NULL ||
-        posix_memalign(&session->memory, alignment, bytes + helpers * stride + alignment) != 0) {
+    session->memory = allocate_pages(bytes + helpers * stride + alignment, alignment);
+    if (session->regions == NULL || session->memory == NULL) {
         return 0;
     }
     session->more_scratch = (unsigned char *)session->memory + bytes;
