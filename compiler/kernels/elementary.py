@@ -76,8 +76,8 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 # Adding 1.5 * 2**23 leaves the nearest integer in the low bits of a float32.
 _ROUND = 12582912.0
 _EXPONENT_BIAS = 127.0
-# Factors of an argument that the coefficients take in: their powers stay normal numbers.
-_LEAST_SCALE, _GREATEST_SCALE = 0.25, 4.0
+# Factors that the coefficients take in: positive, and their powers stay normal numbers.
+_LEAST_FACTOR, _GREATEST_FACTOR = 0.25, 4.0
 # exp is 0 below and infinite above.
 _EXP_LOW, _EXP_HIGH = -87.5, 89.0
 
@@ -237,7 +237,7 @@ class _Gate:
     @staticmethod
     def found(height: Any, rest: Any) -> _Gate | None:
         """The gate that the product of two expressions is, or None."""
-        if not (isinstance(height, prim.FloatImm) and isinstance(rest, prim.Add)):
+        if not (_is_factor(height) and isinstance(rest, prim.Add)):
             return None
         for one, call in ((rest.a, rest.b), (rest.b, rest.a)):
             ratio = _ODD.get(_called(call))
@@ -254,6 +254,10 @@ def _factor(product: Any) -> tuple[float, Any]:
     """A constant factor of an expression, and the rest of it."""
     if isinstance(product, prim.Mul):
         for one, other in ((product.a, product.b), (product.b, product.a)):
-            if isinstance(one, prim.FloatImm) and _LEAST_SCALE <= one.value <= _GREATEST_SCALE:
+            if _is_factor(one):
                 return one.value, other
     return 1.0, product
+
+
+def _is_factor(node: Any) -> bool:
+    return isinstance(node, prim.FloatImm) and _LEAST_FACTOR <= node.value <= _GREATEST_FACTOR

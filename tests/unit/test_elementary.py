@@ -42,6 +42,10 @@ GATES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.ndarray]]
         lambda x: (1.0 + te.erf(0.70710676908493042 * x)) * 0.5 * x,
         lambda x: x * 0.5 * (1 + np.vectorize(erf)(x * 0.70710676908493042)),
     ),
+    "gelu, negated": (
+        lambda x: x * (-0.5 * (te.erf(x * -0.70710676908493042) + 1.0)),
+        lambda x: x * -0.5 * (1 - np.vectorize(erf)(x * 0.70710676908493042)),
+    ),
     "gelu of tanh": (
         lambda x: x * (0.5 * (te.tanh((x + x * x * x * 0.044715) * 0.79788456) + 1.0)),
         lambda x: x * 0.5 * (1 + np.tanh((x + x**3 * 0.044715) * 0.79788456)),
@@ -150,7 +154,7 @@ def test_gates_are_within_2_5e_7_of_their_argument(name: str, count: int, tmp_pa
     assert errors[worst] <= 2.5e-7, f"{errors[worst]:.2e} of {numbers[worst]!r}"
 
 
-@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("name", sorted(GATES.keys() - {"gelu, negated"}))
 def test_gates_close_and_open(name: str, tmp_path: Path) -> None:
     numbers = np.array([-1e6, -100.0, 0.0, 100.0, 1e6, np.nan] + [0.0] * 10, np.float32)
     got = compiled(name, len(numbers), tmp_path)(numbers)[:6]
