@@ -105,10 +105,12 @@ static void run_steps(ts_session *session, const void *const *inputs, void *cons
 static void *allocate_pages(size_t bytes, size_t alignment)
 {
     void *memory = NULL;
+#ifdef MADV_HUGEPAGE
     size_t whole = bytes / TS_HUGE_PAGE_BYTES * TS_HUGE_PAGE_BYTES;
     if (whole != 0 && alignment < TS_HUGE_PAGE_BYTES) {
         alignment = TS_HUGE_PAGE_BYTES;
     }
+#endif
     if (posix_memalign(&memory, alignment, bytes) != 0) {
         return NULL;
     }
